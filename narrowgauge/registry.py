@@ -1,0 +1,104 @@
+"""The one list of what narrowgauge generates: units, and the named points of each.
+
+An entry names a stem; its golden model, hardware and bench are found under that stem. A point is
+a set of parameters that is generated, verified, synthesised and documented under one name.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import ModuleType
+from typing import Any, Literal
+
+from narrowgauge.golden.errors import UsageError
+
+__all__ = ["ENTRIES", "Entry", "Point", "find", "points"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One unit: its stem, its layer, and its points (name -> parameters)."""
+
+    name: str
+    layer: Literal["arith", "units"]
+    points: Mapping[str, Mapping[str, Any]]
+    dot_lanes: str | None = None
+    """Parameter that counts the MACs a cycle, where the unit is a dot product (for GE a MAC)."""
+
+    @property
+    def golden(self) -> ModuleType:
+        """The module with `Params`, `vectors` and `model`."""
+        return importlib.import_module(f"narrowgauge.golden.{self.layer}.{self.name}")
+
+    @property
+    def bench(self) -> ModuleType:
+        """The module with `coverage`."""
+        return importlib.import_module(f"narrowgauge.verify.{self.layer}.{self.name}")
+
+    @property
+    def component(self) -> type:
+        """The Amaranth component class."""
+        module = importlib.import_module(f"narrowgauge.hdl.{self.layer}.{self.name}")
+        return getattr(module, "".join(part.capitalize() for part in self.name.split("_")))
+
+    @property
+    def summary(self) -> str:
+        """First line of the golden model's docstring."""
+        return (self.golden.__doc__ or "").strip().split("\n")[0]
+
+    def params(self, point: str, **overrides: Any) -> Any:
+        """The parameters of a point, with some of them replaced."""
+        if point not in self.points:
+            raise UsageError(
+                f"unit {self.name} has no point {point!r}; points: {', '.join(self.points)}"
+            )
+        known = [f.name for f in fields(self.golden.Params)]
+        for name in overrides:
+            if name not in known:
+                raise UsageError(
+                    f"unit {self.name} has no parameter {name!r}; parameters: {', '.join(known)}"
+                )
+        return self.golden.Params(**{**self.points[point], **overrides})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One configuration of one unit, ready to be built, modelled or measured."""
+
+    entry: Entry
+    name: str
+    params: Any
+
+    @property
+    def full_name(self) -> str:
+        """`unit/point`."""
+        return f"{self.entry.name}/{self.name}"
+
+    @property
+    def identifier(self) -> str:
+        """The same as an identifier, for module and file names."""
+        return f"{self.entry.name}_{self.name}"
+
+
+ENTRIES: tuple[Entry, ...] = ()
+
+
+def find(name: str) -> Entry:
+    """The entry of a unit; an unknown name is a `UsageError` that lists the known ones."""
+    for entry in ENTRIES:
+        if entry.name == name:
+            return entry
+    raise UsageError(f"no unit {name!r}; units: {', '.join(e.name for e in ENTRIES)}")
+
+
+def points(*names: str, **overrides: Any) -> list[Point]:
+    """The points that names select: `unit` (all its points) or `unit/point`; none is all."""
+    selected: list[Point] = []
+    for name in names or tuple(e.name for e in ENTRIES):
+        unit, _, point = name.partition("/")
+        entry = find(unit)
+        for each in [point] if point else list(entry.points):
+            params = entry.params(each, **overrides)
+            if not any(s.entry is entry and s.name == each for s in selected):
+                selected.append(Point(entry=entry, name=each, params=params))
+    return selected
