@@ -1,0 +1,1 @@
+"""Synthesizable RTL for narrow-number deep-learning arithmetic, proved against NumPy."""
