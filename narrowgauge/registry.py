@@ -6,7 +6,7 @@ a set of parameters that is generated, verified, synthesised and documented unde
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import Any, Literal
 
@@ -58,7 +58,18 @@ class Entry:
                 raise UsageError(
                     f"unit {self.name} has no parameter {name!r}; parameters: {', '.join(known)}"
                 )
+        plain = self.golden.Params(**self.points[point])
+        for name, value in overrides.items():
+            _check_type(name, value, getattr(plain, name))
         return self.golden.Params(**{**self.points[point], **overrides})
+
+
+def _check_type(name: str, value: Any, sample: Any) -> None:
+    """A parameter keeps its kind; words from a command line come in as `str` or numbers."""
+    kinds = {bool: "true or false", int: "an integer", str: "a word"}
+    for kind, words in kinds.items():
+        if type(sample) is kind and type(value) is not kind:
+            raise UsageError(f"parameter {name} must be {words}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +79,45 @@ class Point:
     entry: Entry
     name: str
     params: Any
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
-        """`unit/point`."""
-        return f"{self.entry.name}/{self.name}"
+        """`unit/point`, with the overridden parameters as the command line takes them."""
+        return " ".join(
+            [f"{self.entry.name}/{self.name}"]
+            + [f"--set {name}={_word(value)}" for name, value in self.overrides.items()]
+        )
 
     @property
     def identifier(self) -> str:
         """The same as an identifier, for module and file names."""
-        return f"{self.entry.name}_{self.name}"
+        parts = [f"{name}{_word(value)}" for name, value in self.overrides.items()]
+        joined = "_".join([self.entry.name, self.name, *parts])
+        return "".join(c if c.isalnum() and c.isascii() else "_" for c in joined)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as plain values, in the order of their declaration."""
+        values = {f.name: getattr(self.params, f.name) for f in fields(self.params)}
+        return {name: _plain(value) for name, value in values.items()}
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates a cycle, or None where the unit is no dot product."""
+        lanes = self.entry.dot_lanes
+        return None if lanes is None else int(getattr(self.params, lanes))
+
+
+def _plain(value: Any) -> Any:
+    """A number or word as it is; a number format by its name."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(getattr(value, "name", value))
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 ENTRIES: tuple[Entry, ...] = ()
@@ -95,10 +135,11 @@ def points(*names: str, **overrides: Any) -> list[Point]:
     """The points that names select: `unit` (all its points) or `unit/point`; none is all."""
     selected: list[Point] = []
     for name in names or tuple(e.name for e in ENTRIES):
-        unit, _, point = name.partition("/")
+        unit, slash, chosen = name.partition("/")
         entry = find(unit)
-        for each in [point] if point else list(entry.points):
+        for each in [chosen] if slash else list(entry.points):
             params = entry.params(each, **overrides)
-            if not any(s.entry is entry and s.name == each for s in selected):
-                selected.append(Point(entry=entry, name=each, params=params))
+            point = Point(entry=entry, name=each, params=params, overrides=overrides)
+            if not any(s.full_name == point.full_name for s in selected):
+                selected.append(point)
     return selected

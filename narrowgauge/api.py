@@ -1,0 +1,261 @@
+"""What the command line does, in Python.
+
+Names are `unit` (all its points) or `unit/point`; `overrides` replaces parameters of every point
+named. Each call checks its input before any work and raises a `NarrowgaugeError` of one line
+(`UsageError`, `MissingToolError`). `jobs` is the number of worker processes; None, the default,
+works in the calling process.
+
+    from narrowgauge import api
+
+    api.generate("mx_dot/w4a4_l32", output="rtl", overrides={"lanes": 64})
+    api.verify("mx_dot/w4a4_l32", level="smoke")
+    api.synthesize("mx_dot/w4a4_l32", liberty="nangate45")
+
+Verification and synthesis are imported by the calls that need them: generating Verilog needs
+Amaranth and NumPy only.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge import design, registry, workers
+from narrowgauge import output as outputs
+from narrowgauge.doctor import Check, doctor, require
+from narrowgauge.golden.errors import MismatchError, NarrowgaugeError, UsageError
+from narrowgauge.golden.payload import Batch
+from narrowgauge.registry import Point
+
+if TYPE_CHECKING:
+    from narrowgauge.flow import Report
+    from narrowgauge.synth.flow import Record
+    from narrowgauge.verify.runner import Result
+
+__all__ = [
+    "Check",
+    "Level",
+    "Names",
+    "NarrowgaugeError",
+    "Simulator",
+    "doctor",
+    "flow",
+    "generate",
+    "model",
+    "points",
+    "synthesize",
+    "vectors",
+    "verify",
+]
+
+Names = str | Sequence[str]
+Level = Literal["smoke", "full", "real"]
+Simulator = Literal["verilator", "icarus"]
+Overrides = Mapping[str, Any] | None
+PathLike = str | os.PathLike[str]
+
+LEVELS: tuple[Level, ...] = ("smoke", "full", "real")
+SIMULATORS: tuple[Simulator, ...] = ("verilator", "icarus")
+
+
+def points(names: Names = (), *, overrides: Overrides = None) -> list[Point]:
+    """The points that the names select; no name is every point."""
+    listed = (names,) if isinstance(names, str) else tuple(names)
+    return registry.points(*listed, **(overrides or {}))
+
+
+def _tasks(verb: str, selected: Sequence[Point], **arguments: Any) -> list[workers.Task]:
+    """One task of `narrowgauge.tasks` a point."""
+    return [
+        workers.Task(
+            label=f"{verb} {point.full_name}",
+            function=f"narrowgauge.tasks:{verb}",
+            arguments={
+                "name": f"{point.entry.name}/{point.name}",
+                "overrides": dict(point.overrides),
+                **arguments,
+            },
+        )
+        for point in selected
+    ]
+
+
+def _choice(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise UsageError(f"{what} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _seed(seed: int) -> None:
+    if not 0 <= seed < 1 << 32:
+        raise UsageError(f"seed must be 0..{(1 << 32) - 1}, got {seed}")
+
+
+def generate(
+    names: Names = (),
+    *,
+    output: PathLike,
+    overrides: Overrides = None,
+    jobs: int | None = None,
+    progress: workers.Progress | None = None,
+) -> list[Path]:
+    """Write Verilog, metadata, FuseSoC core, `aresetn` wrapper and bench of each point.
+
+    Returns the written files, five a point, `NAME.v` first.
+    """
+    selected = points(names, overrides=overrides)
+    target = outputs.folder(output)
+    bundles = workers.run(_tasks("generate", selected), jobs=jobs, progress=progress)
+    return [path for files in bundles for path in outputs.write(target, files)]
+
+
+def verify(
+    names: Names = (),
+    *,
+    level: Level = "smoke",
+    seed: int = 1,
+    simulator: Simulator = "verilator",
+    waves: bool = False,
+    overrides: Overrides = None,
+    build_dir: PathLike = "build/verify",
+    junit: PathLike | None = None,
+    jobs: int | None = None,
+    progress: workers.Progress | None = None,
+) -> "list[Result]":
+    """Compare hardware with golden model, bit for bit, and return one result a point.
+
+    A mismatch is in the results (`passed` is false), not an exception. `junit` names an XML file.
+    """
+    _choice("level", level, LEVELS)
+    _choice("simulator", simulator, SIMULATORS)
+    _seed(seed)
+    selected = points(names, overrides=overrides)
+    if not selected:
+        raise UsageError("nothing to verify")
+    if level == "real":
+        for point in selected:
+            point.entry.golden.vectors(point.params, level, seed)
+    report = None if junit is None else outputs.folder(Path(junit).parent) / Path(junit).name
+    target = outputs.folder(build_dir)
+    require("verify")
+    from narrowgauge.verify import junit as xml
+
+    arguments = {
+        "levels": (level,),
+        "seed": seed,
+        "simulator": simulator,
+        "waves": waves,
+        "build_dir": target,
+    }
+    work = _tasks("verify", selected, **arguments)
+    results = [r for each in workers.run(work, jobs=jobs, progress=progress) for r in each]
+    if len(results) != len(selected):
+        raise MismatchError(f"{len(results)} results for {len(selected)} points")
+    if report is not None:
+        xml.write(results, report)
+    return results
+
+
+def synthesize(
+    names: Names = (),
+    *,
+    liberty: str = "nangate45",
+    overrides: Overrides = None,
+    output: PathLike | None = None,
+    cache: PathLike = "build/cache",
+    jobs: int | None = None,
+    progress: workers.Progress | None = None,
+) -> "list[Record]":
+    """Map each point to cells and return its record; `output` also gets it as JSON and Markdown.
+
+    `liberty` is the name of a library or the path of a Liberty file.
+    """
+    selected = points(names, overrides=overrides)
+    if not selected:
+        raise UsageError("nothing to synthesise")
+    target = None if output is None else outputs.folder(output)
+    kept = outputs.folder(cache)
+    require("synth")
+    from narrowgauge.synth import library
+
+    library.load(liberty)
+    work = _tasks("synthesize", selected, liberty=liberty, cache=kept, keep=None)
+    records = workers.run(work, jobs=jobs, progress=progress)
+    if target is not None:
+        for point, record in zip(selected, records, strict=True):
+            outputs.write(
+                target,
+                {
+                    f"{point.identifier}.json": record.to_json(),
+                    f"{point.identifier}.md": record.to_markdown(),
+                },
+            )
+    return list(records)
+
+
+def vectors(
+    names: Names = (),
+    *,
+    output: PathLike,
+    level: Level = "smoke",
+    seed: int = 1,
+    batch: Mapping[str, npt.ArrayLike] | None = None,
+    overrides: Overrides = None,
+    jobs: int | None = None,
+    progress: workers.Progress | None = None,
+) -> list[Path]:
+    """Write input and expected beats of each point for a bench of one's own.
+
+    `batch` gives the transactions (field name -> integers, first axis the transaction) in place of
+    those of `level` and `seed`. Returns the written files, four a point.
+    """
+    _choice("level", level, LEVELS)
+    _seed(seed)
+    selected = points(names, overrides=overrides)
+    given = None if batch is None else {name: np.asarray(a) for name, a in batch.items()}
+    if given is not None:
+        for point in selected:
+            design.checked(point, given)
+    elif level == "real":
+        for point in selected:
+            point.entry.golden.vectors(point.params, level, seed)
+    target = outputs.folder(output)
+    work = _tasks("vectors", selected, level=level, seed=seed, batch=given)
+    written = workers.run(work, jobs=jobs, progress=progress)
+    return [path for files in written for path in outputs.write(target, files)]
+
+
+def model(name: str, batch: Mapping[str, npt.ArrayLike], *, overrides: Overrides = None) -> Batch:
+    """What the point `unit/point` computes for a batch of transactions: the golden model."""
+    selected = points(name, overrides=overrides)
+    if len(selected) != 1:
+        raise UsageError(f"name one point, {name!r} has {len(selected)}")
+    point = selected[0]
+    result: Batch = point.entry.golden.model(point.params, design.checked(point, batch))
+    return result
+
+
+def flow(
+    names: Names = (),
+    *,
+    output: PathLike = "build/flow",
+    cache: PathLike = "build/cache",
+    liberty: str = "nangate45",
+    seed: int = 1,
+    jobs: int | None = None,
+    progress: workers.Progress | None = None,
+) -> "Report":
+    """Generate, verify and synthesise the points, measure quantisation error, write the report.
+
+    A mismatch is in the report (`passed` is false), not an exception.
+    """
+    _seed(seed)
+    selected = points(names)
+    target, kept = outputs.folder(output), outputs.folder(cache)
+    require("verify", "synth")
+    from narrowgauge import flow as main
+
+    settings = main.Settings(output=target, cache=kept, liberty=liberty, seed=seed)
+    return main.run(selected, settings, jobs=jobs, progress=progress)

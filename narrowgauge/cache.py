@@ -1,0 +1,81 @@
+"""Results kept by content: the key is a digest of everything that a result depends on."""
+
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from narrowgauge import output
+
+__all__ = ["Cache", "fingerprint", "version"]
+
+_log = logging.getLogger("narrowgauge")
+
+
+def version(distribution: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def fingerprint(*packages: str) -> str:
+    """Digest of all files of some sub-packages ("golden", "hdl", ...)."""
+    digest = hashlib.sha256()
+    for package in packages:
+        module = import_module(f"narrowgauge.{package}")
+        root = Path(next(iter(module.__path__)))
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                name = f"{package}/{path.relative_to(root).as_posix()}"
+                digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class Cache:
+    """JSON values in a folder, one file a key, each with its own checksum.
+
+    A file that is damaged is named in one warning and treated as absent, so the result is made
+    anew; a damaged cache never changes a result.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def file(self, key: Mapping[str, Any]) -> Path:
+        """The file that holds the value of `key`."""
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode())
+        return self._path / f"{digest.hexdigest()}.json"
+
+    def get(self, key: Mapping[str, Any]) -> Any | None:
+        """The value of `key`, or None."""
+        path = self.file(key)
+        try:
+            stored = json.loads(path.read_text())
+            value = stored["value"]
+            whole = stored["sha256"] == _checksum(value)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            whole = False
+        if whole:
+            return value
+        _log.warning("cache file %s is damaged; its result is made anew", path)
+        return None
+
+    def put(self, key: Mapping[str, Any], value: Any) -> None:
+        """Keep a JSON value under `key`."""
+        path = self.file(key)
+        stored = {"sha256": _checksum(value), "key": dict(key), "value": value}
+        output.write(path.parent, {path.name: json.dumps(stored, default=str) + "\n"})
+
+
+def _checksum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

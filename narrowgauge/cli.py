@@ -1,0 +1,238 @@
+"""The command line: its words and options. What each command does is in `commands`."""
+
+import argparse
+import ast
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from narrowgauge import __version__, commands, workers
+from narrowgauge.api import LEVELS, SIMULATORS
+from narrowgauge.golden.errors import NarrowgaugeError
+
+__all__ = ["main", "parser"]
+
+_EXITS = "exit codes: 0 pass, 1 mismatch, 2 usage, 3 missing tool, 130 interrupted"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line; help that shows defaults and keeps the example as written."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", _Help)
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*arguments, **options)
+
+    def error(self, message: str) -> NoReturn:
+        print(f"narrowgauge: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        plain = action.default in (None, False, [], {}) or action.nargs == 0
+        return action.help if plain else super()._get_help_string(action)
+
+
+class _Set(argparse.Action):
+    """`--set NAME=VALUE` into a dict; the value is a number, true, false or a word."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        name, sign, word = str(values).partition("=")
+        if not (sign and word and name.isidentifier()):
+            parser.error(f"argument --set: expected NAME=VALUE, got {values!r}")
+        kept = dict(getattr(namespace, self.dest))
+        kept[name] = _value(word)
+        setattr(namespace, self.dest, kept)
+
+
+def _value(word: str) -> Any:
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    try:
+        value = ast.literal_eval(word)
+    except (ValueError, SyntaxError):
+        return word
+    return value if isinstance(value, (int, float)) else word
+
+
+def _count(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {word!r}")
+    return int(word)
+
+
+def _common() -> _Parser:
+    common = _Parser(add_help=False)
+    loudness = common.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-q", "--quiet", action="store_const", const=-1, default=0, dest="verbosity",
+        help="no progress",
+    )  # fmt: skip
+    loudness.add_argument(
+        "-v", "--verbose", action="store_const", const=1, dest="verbosity",
+        help="a line for every step",
+    )  # fmt: skip
+    return common
+
+
+def _options(sub: argparse.ArgumentParser, *wanted: str) -> None:
+    """Add the options that several commands share."""
+    if "names" in wanted:
+        sub.add_argument(
+            "names", nargs="*", metavar="UNIT[/POINT]", help="what to work on; none is everything"
+        )
+    if "set" in wanted:
+        sub.add_argument(
+            "--set", action=_Set, default={}, metavar="NAME=VALUE", dest="overrides",
+            help="replace a parameter of every point named; may be given again",
+        )  # fmt: skip
+    if "level" in wanted:
+        sub.add_argument(
+            "--level", choices=LEVELS, default="smoke",
+            help="smoke: seconds; full: exhaustive or at least 100000; real: captured activations",
+        )  # fmt: skip
+    if "seed" in wanted:
+        sub.add_argument("--seed", type=int, default=1, help="of the random stimuli")
+    if "liberty" in wanted:
+        sub.add_argument(
+            "--liberty", default="nangate45", metavar="NAME|FILE",
+            help="cell library: nangate45, generic (built in, technology-free), or a Liberty file",
+        )  # fmt: skip
+    if "jobs" in wanted:
+        sub.add_argument(
+            "--jobs", type=_count, default=workers.cpus(), metavar="N", help="processes at once"
+        )
+    if "json" in wanted:
+        sub.add_argument("--json", action="store_true", help="results as JSON on standard output")
+
+
+def _output(sub: argparse.ArgumentParser, default: str | None, text: str) -> None:
+    sub.add_argument("-o", "--output", default=default, metavar="DIR", help=text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(
+        prog="narrowgauge",
+        description="Generate, verify and synthesise narrow-number arithmetic.",
+        epilog=_EXITS,
+    )
+    top.add_argument("--version", action="version", version=f"narrowgauge {__version__}")
+    subs = top.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    common = _common()
+
+    def command(
+        run: Callable[[argparse.Namespace], int], text: str, example: str
+    ) -> argparse.ArgumentParser:
+        sub = subs.add_parser(
+            run.__name__.rstrip("_"),
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}\n\n{_EXITS}",
+            parents=[common],
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command(commands.list_, "list units, points and parameters", "narrowgauge list mx_dot")
+    _options(sub, "names", "json")
+
+    sub = command(
+        commands.generate,
+        "write Verilog, metadata, FuseSoC core, aresetn wrapper and bench",
+        "narrowgauge generate mx_dot/w4a4_l32 --set lanes=64 -o build/rtl",
+    )
+    _options(sub, "names", "set", "jobs", "json")
+    _output(sub, "build/rtl", "where the files go")
+
+    sub = command(
+        commands.verify,
+        "compare hardware with its golden model, bit for bit",
+        "narrowgauge verify mx_dot/w4a4_l32 --level full --seed 7",
+    )
+    _options(sub, "names", "set", "level", "seed", "jobs", "json")
+    sub.add_argument(
+        "--simulator", choices=SIMULATORS, default="verilator", help="what runs the hardware"
+    )
+    sub.add_argument("--waves", action="store_true", help="keep waveforms (FST) in the folder")
+    sub.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
+    _output(sub, "build/verify", "where simulations are built and waves are kept")
+
+    sub = command(
+        commands.synth,
+        "map to cells; report area, depth and delay",
+        "narrowgauge synth mx_dot/w4a4_l32 --liberty generic",
+    )
+    _options(sub, "names", "set", "liberty", "jobs", "json")
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    _output(sub, None, "write each record as JSON and Markdown here")
+
+    sub = command(
+        commands.flow,
+        "generate, verify and synthesise; write the report",
+        "narrowgauge flow mx_dot bf16_dot",
+    )
+    _options(sub, "names", "seed", "liberty", "jobs", "json")
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    _output(sub, "build/flow", "where the report goes")
+
+    sub = command(
+        commands.vectors,
+        "write input and expected beats for a bench of your own",
+        "narrowgauge vectors mx_dot/w4a4_l32 -o build/vectors",
+    )
+    _options(sub, "names", "set", "level", "seed", "jobs", "json")
+    sub.add_argument(
+        "--input", metavar="FILE.npz", help="transactions to use in place of generated ones"
+    )
+    _output(sub, "build/vectors", "where the files go")
+
+    sub = command(
+        commands.doctor,
+        "tell which tools are here, which are missing and how to get them",
+        "narrowgauge doctor --json",
+    )
+    _options(sub, "json")
+    return top
+
+
+class _Lines(logging.Handler):
+    """Warnings as plain lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"narrowgauge: warning: {record.getMessage()}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; an error made on purpose is one line."""
+    log = logging.getLogger("narrowgauge")
+    if not any(isinstance(handler, _Lines) for handler in log.handlers):
+        log.addHandler(_Lines(logging.WARNING))
+    options = parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except NarrowgaugeError as error:
+        print(f"narrowgauge: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("narrowgauge: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`narrowgauge list | head`): nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""What each command of the command line does, over the Python API."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge import api
+from narrowgauge.console import Console, table
+from narrowgauge.golden.errors import UsageError
+
+__all__ = ["doctor", "flow", "generate", "list_", "synth", "vectors", "verify"]
+
+
+def _show(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _files(options: argparse.Namespace, written: Sequence[Path]) -> int:
+    if options.json:
+        _show([path.as_posix() for path in written])
+    else:
+        print("\n".join(path.as_posix() for path in written))
+    return 0
+
+
+def list_(options: argparse.Namespace) -> int:
+    """Units, points and parameters."""
+    points = api.points(options.names)
+    if options.json:
+        _show(
+            [
+                {
+                    "name": point.full_name,
+                    "layer": point.entry.layer,
+                    "summary": point.entry.summary,
+                    "parameters": point.parameters,
+                }
+                for point in points
+            ]
+        )
+        return 0
+    rows = [
+        (point.full_name, " ".join(f"{k}={v}" for k, v in point.parameters.items()))
+        for point in points
+    ]
+    print(table(("point", "parameters"), rows))
+    return 0
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Verilog and what comes with it."""
+    console = Console(options.verbosity)
+    written = api.generate(
+        options.names,
+        output=options.output,
+        overrides=options.overrides,
+        jobs=options.jobs,
+        progress=console.progress,
+    )
+    return _files(options, written)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Hardware against golden model."""
+    console = Console(options.verbosity)
+    results = api.verify(
+        options.names,
+        level=options.level,
+        seed=options.seed,
+        simulator=options.simulator,
+        waves=options.waves,
+        overrides=options.overrides,
+        build_dir=options.output,
+        junit=options.junit,
+        jobs=options.jobs,
+        progress=console.progress,
+    )
+    if options.json:
+        _show([result.to_json() for result in results])
+    else:
+        for result in results:
+            print(f"{console.verdict(result.passed)}  {result.summary()}")
+    return 0 if all(result.passed for result in results) else 1
+
+
+def synth(options: argparse.Namespace) -> int:
+    """Area, depth and delay."""
+    console = Console(options.verbosity)
+    records = api.synthesize(
+        options.names,
+        liberty=options.liberty,
+        overrides=options.overrides,
+        output=options.output,
+        cache=options.cache,
+        jobs=options.jobs,
+        progress=console.progress,
+    )
+    if options.json:
+        _show([record.to_json() for record in records])
+    else:
+        from narrowgauge.synth import report
+
+        print(report.table(records))
+    return 0
+
+
+def flow(options: argparse.Namespace) -> int:
+    """The main job."""
+    console = Console(options.verbosity)
+    report = api.flow(
+        options.names,
+        output=options.output,
+        cache=options.cache,
+        liberty=options.liberty,
+        seed=options.seed,
+        jobs=options.jobs,
+        progress=console.progress,
+    )
+    if options.json:
+        _show(report.to_json())
+    else:
+        print(report.to_terminal(console))
+        print(f"\nreport: {(Path(options.output) / 'report.md').as_posix()}")
+    return 0 if report.passed else 1
+
+
+def _read(path: str | None) -> Mapping[str, npt.NDArray[Any]] | None:
+    if path is None:
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise UsageError(f"{path!r} holds one array, expected an .npz of named fields")
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise UsageError(f"no file {path!r}") from None
+    except UsageError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"cannot read {path!r} as .npz: {error}") from None
+
+
+def vectors(options: argparse.Namespace) -> int:
+    """Beats for another bench."""
+    console = Console(options.verbosity)
+    written = api.vectors(
+        options.names,
+        output=options.output,
+        level=options.level,
+        seed=options.seed,
+        batch=_read(options.input),
+        overrides=options.overrides,
+        jobs=options.jobs,
+        progress=console.progress,
+    )
+    return _files(options, written)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Tools here and missing; 3 where a tool that the flow needs is missing."""
+    checks = api.doctor()
+    if options.json:
+        _show(
+            [
+                {
+                    "name": check.name,
+                    "need": check.need,
+                    "version": check.version,
+                    "remedy": None if check.found else check.remedy,
+                }
+                for check in checks
+            ]
+        )
+    else:
+        rows = [
+            (
+                check.name,
+                check.need,
+                check.version or "missing",
+                "" if check.found else check.remedy,
+            )
+            for check in checks
+        ]
+        print(table(("tool", "needed for", "version", "how to get it"), rows))
+    missing = [check for check in checks if not check.found and check.need != "optional"]
+    return 3 if missing else 0

