@@ -4,6 +4,7 @@
 twin.
 """
 
+from narrowgauge.golden.formats.block import BlockFormat, MXOpal, OcpMX, get_block
 from narrowgauge.golden.formats.element import (
     E8M0,
     FloatFormat,
@@ -12,15 +13,34 @@ from narrowgauge.golden.formats.element import (
     Overflow,
     Rounding,
 )
-from narrowgauge.golden.formats.table import ELEMENT_FORMATS, get
+from narrowgauge.golden.formats.table import BF16, ELEMENT_FORMATS, get
+from narrowgauge.golden.formats.tensor import (
+    BlockTensor,
+    bf16_codes,
+    bf16_values,
+    dequantize,
+    quantize,
+    sqnr_db,
+)
 
 __all__ = [
+    "BF16",
     "E8M0",
     "ELEMENT_FORMATS",
+    "BlockFormat",
+    "BlockTensor",
     "FloatFormat",
     "Format",
     "IntFormat",
+    "MXOpal",
+    "OcpMX",
     "Overflow",
     "Rounding",
+    "bf16_codes",
+    "bf16_values",
+    "dequantize",
     "get",
+    "get_block",
+    "quantize",
+    "sqnr_db",
 ]

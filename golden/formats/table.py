@@ -5,7 +5,7 @@ import re
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats.element import E8M0, FloatFormat, Format, IntFormat
 
-__all__ = ["ELEMENT_FORMATS", "get"]
+__all__ = ["BF16", "ELEMENT_FORMATS", "get"]
 
 
 def _floats() -> list[FloatFormat]:
@@ -56,3 +56,7 @@ def get(name: str) -> Format:
         f"no format {name!r}; formats: {', '.join(floats)}, ieee_e<E>m<M>, "
         "int2..int16, int2_symmetric..int16_symmetric"
     )
+
+
+BF16 = FloatFormat(name="bf16", exponent_bits=8, mantissa_bits=7)
+"""The format of every tensor that meets a block format."""
