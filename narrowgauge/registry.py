@@ -120,7 +120,33 @@ def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-ENTRIES: tuple[Entry, ...] = ()
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        name="lzc",
+        layer="arith",
+        points={f"w{width}": {"width": width} for width in (8, 24, 32, 48)},
+    ),
+    Entry(
+        name="int_to_fp",
+        layer="arith",
+        points={
+            "int32_fp32": {"int_width": 32, "exp_bits": 8, "man_bits": 23},
+            "int16_bf16": {"int_width": 16, "exp_bits": 8, "man_bits": 7},
+            "int27_scaled_fp32": {
+                "int_width": 27,
+                "exp_bits": 8,
+                "man_bits": 23,
+                "scale_width": 10,
+            },
+            "int10_scaled_fp8_e5m2": {
+                "int_width": 10,
+                "exp_bits": 5,
+                "man_bits": 2,
+                "scale_width": 6,
+            },
+        },
+    ),
+)
 
 
 def find(name: str) -> Entry:

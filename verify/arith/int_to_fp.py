@@ -1,0 +1,49 @@
+"""Coverage of the conversion from integer: ends of the range, and each way to round."""
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.arith.int_to_fp import Params
+from narrowgauge.golden.formats import Overflow, Rounding
+from narrowgauge.golden.payload import Batch
+from narrowgauge.verify.arith.bins import class_bins, prefixed, rounding_bins
+
+__all__ = ["coverage"]
+
+
+def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDArray[np.bool_]]:
+    """Bins that the widths make reachable; infinity and subnormals need a wide enough `scale`."""
+    fmt, value, code = params.format, batch["i"], outputs["o"]
+    low, high = params.input["i"].limits
+    least, most = params.input["scale"].limits if params.scale_width else (0, 0)
+    bins = {
+        "least": value == low,
+        "most": value == high,
+        "one": value == 1,
+        "power_of_two": (value > 0) & ((value & (value - 1)) == 0),
+    }
+    if low < 0:
+        bins["minus_one"] = value == -1
+    scale = batch.get("scale", np.zeros_like(value))
+    rounded = rounding_bins(fmt, np.abs(value), scale, np.zeros_like(value))
+    under = least < fmt.quantum
+    if not (under or high.bit_length() > fmt.precision):
+        rounded = {"exact": rounded["exact"]}
+    bins |= prefixed("rounds", rounded)
+    result = class_bins(fmt, code)
+    reached = ["plus_zero", "normal"]
+    if under:
+        reached += ["minus_zero"] * (low < 0)
+    if least < fmt.emin:
+        reached += ["subnormal"]
+    # The largest value is exceeded by any wider integer on the right scale.
+    if most + high.bit_length() > fmt.emax + 1 and high.bit_length() > 1:
+        if params.rounding == Rounding.RTZ or params.overflow == Overflow.SATURATE:
+            reached += ["max"]
+        else:
+            reached += ["plus_inf", "minus_inf"] if low < 0 else ["plus_inf"]
+    if params.scale_width:
+        bins["scale_least"], bins["scale_most"] = scale == least, scale == most
+        bins["scale_zero"] = scale == 0
+    bins |= prefixed("result", {name: result[name] for name in reached})
+    return bins
