@@ -191,8 +191,8 @@ def dequantize(
     made = (
         t.codes.reshape(-1, fmt.k),
         t.scales.reshape(-1),
-        t.outliers.reshape(-1, fmt.n),
-        t.positions.reshape(-1, fmt.n),
+        t.outliers.reshape(t.scales.size, fmt.n),
+        t.positions.reshape(t.scales.size, fmt.n),
     )
     values = kernel.dequantize_blocks(fmt, made, dtype)
     rest = (*t.shape[: t.axis], *t.shape[t.axis + 1 :])
