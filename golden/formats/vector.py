@@ -100,7 +100,7 @@ def unpack(fmt: Format, codes: npt.ArrayLike) -> Unpacked:
 def decode(fmt: Format, codes: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Values of codes, exact in float64."""
     u = unpack(fmt, codes)
-    value = np.ldexp(u.significand.astype(np.float64), u.exponent)
+    value = np.ldexp(u.significand.astype(np.float64), u.exponent.astype(np.intc))
     value = np.where(u.is_inf, np.inf, value)
     value = np.where(u.is_nan, np.nan, value)
     return np.where(u.sign == 1, -value, value)
@@ -123,12 +123,12 @@ def _round_up(
 
 
 def _check_random(
-    rounding: Rounding, shape: tuple[int, ...], random: npt.ArrayLike | None, bits: int | None
+    rounding: Rounding, random: npt.ArrayLike | None, bits: int | None
 ) -> tuple[Ints, int]:
     if rounding is not Rounding.STOCHASTIC:
         if random is not None or bits is not None:
             raise UsageError(f"random words are for stochastic rounding, not for {rounding}")
-        return np.zeros(shape, np.int64), 0
+        return np.zeros((), np.int64), 0
     if random is None or bits is None:
         raise UsageError("stochastic rounding needs random and random_bits")
     if not 1 <= bits <= 32:
@@ -136,7 +136,7 @@ def _check_random(
     words = np.asarray(random)
     if words.dtype.kind not in "iu" or (words.size and (words.min() < 0 or words.max() >> bits)):
         raise UsageError(f"random words must be integers of {bits} bits")
-    return np.broadcast_to(words.astype(np.int64), shape), bits
+    return words.astype(np.int64), bits
 
 
 def round_pack(
@@ -168,17 +168,18 @@ def round_pack(
     random, random_bits : for STOCHASTIC, words of that many bits
     """
     rounding, overflow = Rounding(rounding), Overflow(overflow)
-    s, x, e, st = np.broadcast_arrays(
+    words, bits = _check_random(rounding, random, random_bits)
+    s, x, e, st, words = np.broadcast_arrays(
         np.asarray(sign, np.int64),
         np.asarray(significand, np.int64),
         np.asarray(exponent, np.int64),
         np.asarray(False if sticky is None else sticky, np.bool_),
+        words,
     )
     if x.size and (x.min() < 0 or x.max() >= _SIGNIFICAND_LIMIT):
         raise UsageError(f"significand must be 0..2**62-1, got {x.min()}..{x.max()}")
     if s.size and (s.min() < 0 or s.max() > 1):
         raise UsageError(f"sign must be 0 or 1, got {s.min()}..{s.max()}")
-    words, bits = _check_random(rounding, x.shape, random, random_bits)
     e = np.clip(e, -_FAR, _FAR)
 
     # The last bit kept has weight 2**last: precision bits from the leading one down, but never
