@@ -75,8 +75,6 @@ def bench(name: str, ports: Sequence[Port]) -> str:
     got = "{3'b0, last, data}" if out_last else "data"
     unused = "" if out_last else "    assign last = 1'b0;\n"
     return f"""\
-`timescale 1ns / 1ps
-
 module {name}_tb;
     reg clk = 1'b0;
     reg rst = 1'b1;

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge import design, registry, workers
+from narrowgauge import design, registry, tasks, workers
 from narrowgauge import output as outputs
 from narrowgauge.doctor import Check, doctor, require
 from narrowgauge.golden.errors import MismatchError, NarrowgaugeError, UsageError
@@ -31,9 +31,9 @@ from narrowgauge.golden.payload import Batch
 from narrowgauge.registry import Point
 
 if TYPE_CHECKING:
-    from narrowgauge.flow import Report
-    from narrowgauge.synth.flow import Record
-    from narrowgauge.verify.runner import Result
+    from narrowgauge.report import Report
+    from narrowgauge.synth.record import Record
+    from narrowgauge.verify.result import Result
 
 __all__ = [
     "Check",
@@ -67,22 +67,6 @@ def points(names: Names = (), *, overrides: Overrides = None) -> list[Point]:
     return registry.points(*listed, **(overrides or {}))
 
 
-def _tasks(verb: str, selected: Sequence[Point], **arguments: Any) -> list[workers.Task]:
-    """One task of `narrowgauge.tasks` a point."""
-    return [
-        workers.Task(
-            label=f"{verb} {point.full_name}",
-            function=f"narrowgauge.tasks:{verb}",
-            arguments={
-                "name": f"{point.entry.name}/{point.name}",
-                "overrides": dict(point.overrides),
-                **arguments,
-            },
-        )
-        for point in selected
-    ]
-
-
 def _choice(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise UsageError(f"{what} must be one of {', '.join(known)}, got {value!r}")
@@ -107,7 +91,9 @@ def generate(
     """
     selected = points(names, overrides=overrides)
     target = outputs.folder(output)
-    bundles = workers.run(_tasks("generate", selected), jobs=jobs, progress=progress)
+    bundles = workers.run(
+        [tasks.task("generate", point) for point in selected], jobs=jobs, progress=progress
+    )
     return [path for files in bundles for path in outputs.write(target, files)]
 
 
@@ -149,7 +135,7 @@ def verify(
         "waves": waves,
         "build_dir": target,
     }
-    work = _tasks("verify", selected, **arguments)
+    work = [tasks.task("verify", point, **arguments) for point in selected]
     results = [r for each in workers.run(work, jobs=jobs, progress=progress) for r in each]
     if len(results) != len(selected):
         raise MismatchError(f"{len(results)} results for {len(selected)} points")
@@ -181,7 +167,8 @@ def synthesize(
     from narrowgauge.synth import library
 
     library.load(liberty)
-    work = _tasks("synthesize", selected, liberty=liberty, cache=kept, keep=None)
+    arguments = {"liberty": liberty, "cache": kept, "keep": None}
+    work = [tasks.task("synthesize", point, **arguments) for point in selected]
     records = workers.run(work, jobs=jobs, progress=progress)
     if target is not None:
         for point, record in zip(selected, records, strict=True):
@@ -222,7 +209,8 @@ def vectors(
         for point in selected:
             point.entry.golden.vectors(point.params, level, seed)
     target = outputs.folder(output)
-    work = _tasks("vectors", selected, level=level, seed=seed, batch=given)
+    arguments = {"level": level, "seed": seed, "batch": given}
+    work = [tasks.task("vectors", point, **arguments) for point in selected]
     written = workers.run(work, jobs=jobs, progress=progress)
     return [path for files in written for path in outputs.write(target, files)]
 

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-import logging
+import warnings
 from collections.abc import Mapping
 from importlib import import_module, metadata
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import Any
 
 from narrowgauge import output
 
-__all__ = ["Cache", "fingerprint", "version"]
+__all__ = ["Cache", "DamagedWarning", "fingerprint", "version"]
 
-_log = logging.getLogger("narrowgauge")
+
+class DamagedWarning(UserWarning):
+    """A cached file could not be read, and its result is made anew."""
 
 
 def version(distribution: str) -> str | None:
@@ -67,7 +69,8 @@ class Cache:
             whole = False
         if whole:
             return value
-        _log.warning("cache file %s is damaged; its result is made anew", path)
+        message = f"cache file {path.name} is damaged; its result is made anew"
+        warnings.warn(message, DamagedWarning, stacklevel=2)
         return None
 
     def put(self, key: Mapping[str, Any], value: Any) -> None:

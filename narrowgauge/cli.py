@@ -2,9 +2,9 @@
 
 import argparse
 import ast
-import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -205,18 +205,20 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-class _Lines(logging.Handler):
-    """Warnings as plain lines on standard error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(f"narrowgauge: warning: {record.getMessage()}", file=sys.stderr)
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one line."""
+    print(f"narrowgauge: warning: {message}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an error made on purpose is one line."""
-    log = logging.getLogger("narrowgauge")
-    if not any(isinstance(handler, _Lines) for handler in log.handlers):
-        log.addHandler(_Lines(logging.WARNING))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _warn
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
     try:
         code: int = options.run(options)

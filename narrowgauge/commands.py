@@ -65,6 +65,13 @@ def generate(options: argparse.Namespace) -> int:
     return _files(options, written)
 
 
+def _sentence(result: Any) -> str:
+    return (
+        f"{result.name} {result.level} seed {result.seed}: {result.transactions} transactions, "
+        f"{result.beats_out} beats compared in {result.cycles} cycles, {result.simulator}"
+    )
+
+
 def verify(options: argparse.Namespace) -> int:
     """Hardware against golden model."""
     console = Console(options.verbosity)
@@ -84,7 +91,9 @@ def verify(options: argparse.Namespace) -> int:
         _show([result.to_json() for result in results])
     else:
         for result in results:
-            print(f"{console.verdict(result.passed)}  {result.summary()}")
+            print(f"{console.verdict(result.passed)}  {_sentence(result)}")
+            for text in filter(None, [result.failure, result.mismatch]):
+                print("\n".join(f"      {line}" for line in text.splitlines()))
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -101,7 +110,7 @@ def synth(options: argparse.Namespace) -> int:
         progress=console.progress,
     )
     if options.json:
-        _show([record.to_json() for record in records])
+        _show([json.loads(record.to_json()) for record in records])
     else:
         from narrowgauge.synth import report
 

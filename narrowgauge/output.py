@@ -1,14 +1,16 @@
 """Where results go: a folder checked before any work, files that appear whole."""
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["folder", "write"]
+__all__ = ["folder", "locked", "write"]
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -40,3 +42,11 @@ def write(into: str | os.PathLike[str], files: Mapping[str, str | bytes]) -> lis
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [target / name for name in files]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[Path]:
+    """A folder that one process at a time works in; others wait."""
+    with (folder(path) / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield path

@@ -146,6 +146,16 @@ ENTRIES: tuple[Entry, ...] = (
             },
         },
     ),
+    Entry(
+        name="fp_add",
+        layer="arith",
+        points={
+            "fp32": {"exp_bits": 8, "man_bits": 23},
+            "bf16": {"exp_bits": 8, "man_bits": 7},
+            "fp16": {"exp_bits": 5, "man_bits": 10},
+            "fp8_e5m2": {"exp_bits": 5, "man_bits": 2},
+        },
+    ),
 )
 
 

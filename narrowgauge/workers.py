@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -125,9 +126,9 @@ def _in_worker(task: Task, processes: set[subprocess.Popen[bytes]]) -> tuple[Any
             noise.seek(0)
             said = noise.read().decode(errors="replace").strip()[-2000:]
             raise RuntimeError(f"worker for {task.label} ended with {process.returncode}:\n{said}")
-    kind, value, warnings = pickle.loads(answer)
-    for line in warnings:
-        print(line, file=sys.stderr)
+    kind, value, said = pickle.loads(answer)
+    for warning in said:
+        warnings.warn(warning, stacklevel=2)
     if kind == "error":
         raise value
     if kind == "crash":
@@ -137,25 +138,24 @@ def _in_worker(task: Task, processes: set[subprocess.Popen[bytes]]) -> tuple[Any
 
 def _main() -> None:
     """Read a task from standard input, answer with its result on standard output."""
-    import logging
-
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    warnings: list[str] = []
+    said: list[Warning] = []
 
-    class _Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            warnings.append(f"narrowgauge: warning: {record.getMessage()}")
+    def keep(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        said.append(message if isinstance(message, Warning) else category(message))
 
-    logging.getLogger("narrowgauge").addHandler(_Keep(logging.WARNING))
+    warnings.showwarning = keep
+    # An exception, so that a runner can end the simulator that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     task: Task = pickle.load(sys.stdin.buffer)
-    reply: tuple[str, Any, list[str]]
+    reply: tuple[str, Any, list[Warning]]
     try:
-        reply = ("result", task.call(), warnings)
+        reply = ("result", task.call(), said)
     except NarrowgaugeError as error:
-        reply = ("error", error, warnings)
+        reply = ("error", error, said)
     except BaseException:
-        reply = ("crash", traceback.format_exc(), warnings)
+        reply = ("crash", traceback.format_exc(), said)
     with answer:
         pickle.dump(reply, answer)
 
