@@ -4,9 +4,15 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import ELEMENT_FORMATS, FloatFormat, Overflow, Rounding
+from narrowgauge.golden.formats import (
+    ELEMENT_FORMATS,
+    FloatFormat,
+    Overflow,
+    Rounding,
+    vector,
+)
 
-__all__ = ["codes_near", "corners", "ieee_format", "rounding_of", "sizes"]
+__all__ = ["codes_near", "corners", "finish", "ieee_format", "pairs", "rounding_of", "sizes"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -20,7 +26,10 @@ def ieee_format(exponent_bits: int, mantissa_bits: int) -> FloatFormat:
         if not least <= value <= most:
             raise UsageError(f"{label}_bits must be {least}..{most}, got {value}")
     plain = FloatFormat.ieee(exponent_bits, mantissa_bits)
-    return next((f for f in ELEMENT_FORMATS.values() if f == plain), plain)  # type: ignore
+    for fmt in ELEMENT_FORMATS.values():
+        if isinstance(fmt, FloatFormat) and fmt == plain:
+            return fmt
+    return plain
 
 
 def rounding_of(rounding: str, overflow: str) -> tuple[Rounding, Overflow]:
@@ -63,3 +72,36 @@ def codes_near(fmt: FloatFormat, codes: Ints, reach: int, rng: np.random.Generat
     other = np.clip(field + step, 0, top) << fmt.mantissa_bits
     rest = rng.integers(0, fmt.mantissa_mask + 1, codes.shape)
     return other | rest | (rng.integers(0, 2, codes.shape) << (fmt.width - 1))
+
+
+def pairs(first: Ints, second: Ints) -> tuple[Ints, Ints]:
+    """Every code of `first` with every code of `second`, flat."""
+    a, b = np.meshgrid(first, second, indexing="ij")
+    return a.reshape(-1).astype(np.int64), b.reshape(-1).astype(np.int64)
+
+
+def finish(
+    fmt: FloatFormat,
+    sign: Ints,
+    significand: Ints,
+    exponent: Ints,
+    *,
+    sticky: npt.NDArray[np.bool_] | None = None,
+    infinite: npt.NDArray[np.bool_],
+    nan: npt.NDArray[np.bool_],
+    rounding: Rounding,
+    overflow: Overflow,
+) -> Ints:
+    """Codes of exact results, where those are finite, with the special cases put over them."""
+    finite = ~(infinite | nan)
+    code = vector.round_pack(
+        fmt,
+        sign,
+        np.where(finite, significand, 0),
+        exponent,
+        rounding=rounding,
+        overflow=overflow,
+        sticky=None if sticky is None else sticky & finite,
+    )
+    endless = fmt.overflow_code(overflow) | (sign << (fmt.width - 1))
+    return np.where(nan, np.int64(fmt.nan_code or 0), np.where(infinite, endless, code))

@@ -63,14 +63,13 @@ def normalise(
     fill : bit that a right shift brings in at the top; None is 0
     """
     width = len(base)
+    most = min(len(value), 1 << len(count)) - 1
     exponent = Signal(width, name=f"{name}_exponent")
     left = Signal(signed(width + 1), name=f"{name}_left")
     m.d.comb += left.eq(base - count)
-    if lowest >= len(value) - 1:
+    if lowest >= most:
         m.d.comb += exponent.eq(Mux(zero, 0, left))
-        kept, sticky = window(
-            m, value, count, keep=keep, limit=len(value) - 1, name=f"{name}_window"
-        )
+        kept, sticky = window(m, value, count, keep=keep, limit=most, name=f"{name}_window")
         return Normal(exponent=exponent, kept=kept, sticky=sticky)
 
     under = Signal(1, name=f"{name}_under")
@@ -78,9 +77,7 @@ def normalise(
     if lowest >= 0:
         shift = Signal(len(count), name=f"{name}_shift")
         m.d.comb += shift.eq(Mux(under, base, count))
-        kept, sticky = window(
-            m, value, shift, keep=keep, limit=len(value) - 1, name=f"{name}_window"
-        )
+        kept, sticky = window(m, value, shift, keep=keep, limit=most, name=f"{name}_window")
         return Normal(exponent=exponent, kept=kept, sticky=sticky)
 
     # 2**fine places above the value: the low bits of the shift are the same for left and right,
@@ -107,7 +104,7 @@ def normalise(
         Cat(value, top.replicate(1 << fine)),
         Cat(low, high),
         keep=keep,
-        limit=(1 << fine) + len(value) - 1,
+        limit=(1 << fine) + most,
         name=f"{name}_window",
     )
     return Normal(exponent=exponent, kept=kept, sticky=sticky)

@@ -1,0 +1,67 @@
+"""Coverage of the adder: operand classes, alignment, cancellation, and each way to round."""
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.arith.fp_add import Params, exact_sum
+from narrowgauge.golden.formats import Overflow, Rounding, vector
+from narrowgauge.golden.payload import Batch
+from narrowgauge.verify.arith.bins import class_bins, prefixed, rounding_bins
+
+__all__ = ["coverage"]
+
+
+def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDArray[np.bool_]]:
+    """Bins; a sum is never subnormal and inexact, so rounding is counted on normal sums."""
+    fmt = params.format
+    a, b = vector.unpack(fmt, batch["a"]), vector.unpack(fmt, batch["b"])
+    finite = ~(a.is_inf | a.is_nan | b.is_inf | b.is_nan)
+    zero = a.is_zero | b.is_zero
+    opposite = a.sign != b.sign
+    distance = np.abs(a.exponent - b.exponent)
+    _, significand, exponent, sticky = exact_sum(fmt, a, b)
+    length = vector.bit_length(significand) + exponent
+    top = np.maximum(
+        vector.bit_length(a.significand) + a.exponent, vector.bit_length(b.significand) + b.exponent
+    )
+    lost = np.where(finite & (significand > 0), top - length, 0)
+
+    classes_a, classes_b = class_bins(fmt, batch["a"]), class_bins(fmt, batch["b"])
+    result = class_bins(fmt, outputs["o"])
+    del result["other_nan"]
+    if params.overflow == Overflow.SATURATE:
+        del result["plus_inf"], result["minus_inf"]
+    bins = prefixed("a", classes_a) | prefixed("b", classes_b) | prefixed("result", result)
+
+    far = fmt.mantissa_bits + 3
+    reach = (1 << fmt.exponent_bits) - 3
+    for places in range(min(far, reach) + 1):
+        bins[f"aligned_by_{places}"] = finite & ~zero & (distance == places)
+    if reach > far:
+        bins["aligned_beyond"] = finite & ~zero & (distance > far)
+    # More than one bit cancels only where the exponents differ by at most one.
+    for places in range(1, fmt.mantissa_bits + 1):
+        bins[f"cancelled_{places}"] = opposite & finite & ~zero & (lost == places)
+    bins |= {
+        "cancelled_all": opposite & finite & ~zero & (significand == 0),
+        "carried": finite & ~zero & (lost == -1),
+        "subnormal_sum_is_normal": finite
+        & (a.significand < 1 << fmt.mantissa_bits)
+        & (b.significand < 1 << fmt.mantissa_bits)
+        & result["normal"],
+        "normals_cancel_to_subnormal": finite
+        & (a.significand >= 1 << fmt.mantissa_bits)
+        & (b.significand >= 1 << fmt.mantissa_bits)
+        & result["subnormal"],
+        "infinities_cancel": a.is_inf & b.is_inf & opposite,
+        "infinities_add": a.is_inf & b.is_inf & ~opposite,
+        "zeros_of_both_signs": a.is_zero & b.is_zero & opposite,
+        "overflows": finite & (length > fmt.emax + 1),
+    }
+    rounds = rounding_bins(fmt, np.where(finite, significand, 0), exponent, sticky)
+    bins |= prefixed("adds", {n: hit & ~opposite for n, hit in rounds.items()})
+    # A difference that carries is one unit below a power of two.
+    bins |= prefixed("subtracts", {n: hit & opposite for n, hit in rounds.items()})
+    if params.rounding == Rounding.RNE and params.overflow == Overflow.NONFINITE:
+        bins["rounds_to_infinity"] = finite & (length == fmt.emax + 1) & result["plus_inf"]
+    return bins
