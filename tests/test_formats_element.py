@@ -111,9 +111,10 @@ def test_wide_codes_read_as_the_reference_reads_them(name: str) -> None:
 
 def test_negative_zero_keeps_its_sign() -> None:
     for f in FLOATS:
-        assert np.signbit(vector.decode(f, f.sign_mask)) and vector.decode(f, f.sign_mask) == 0
+        value = vector.decode(f, f.sign_mask)
+        assert (value, np.signbit(value)) == (0, True)
         u = vector.unpack(f, f.sign_mask)
-        assert u.sign == 1 and u.is_zero and u.significand == 0
+        assert (u.sign, u.is_zero, u.significand) == (1, True, 0)
 
 
 def test_e8m0() -> None:

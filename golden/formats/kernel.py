@@ -176,7 +176,7 @@ def dequantize_blocks(
 ) -> npt.NDArray[np.float32 | np.float64]:
     """Values of shape (blocks, k); exact but where they exceed float32's largest (then Inf)."""
     codes, scales, outliers, positions = made
-    unit = np.ldexp(np.ones(len(scales), dtype), scales.astype(np.intc) - 127)
+    unit = np.ldexp(np.ones(len(scales), dtype), np.minimum(scales, 254).astype(np.intc) - 127)
     unit[scales == 255] = np.nan
     rows = np.arange(len(codes))[:, None]
     # A signalling NaN among the outliers makes NumPy warn when it is widened.
