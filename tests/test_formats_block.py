@@ -84,8 +84,9 @@ def test_ocp_equals_reference(name: str, rounding: Rounding) -> None:
     with np.errstate(invalid="ignore"):
         wide = bf16_values(blocks).astype(np.float64)
     made = kernel.quantize_blocks(fmt, blocks)
-    again = kernel.quantize_values(fmt, wide)
-    assert all(np.array_equal(a, b) for a, b in zip(made, again, strict=True))
+    for given in (wide, bf16_values(blocks)):
+        again = kernel.quantize_values(fmt, given)
+        assert all(np.array_equal(a, b) for a, b in zip(made, again, strict=True))
     values = kernel.dequantize_blocks(fmt, made, np.float64)
     for block, codes, scale, value in zip(
         blocks.tolist(), made[0].tolist(), made[1].tolist(), values.tolist(), strict=True
@@ -93,6 +94,26 @@ def test_ocp_equals_reference(name: str, rounding: Rounding) -> None:
         want = reference.quantize_ocp(fmt, [reference.decode(BF16, c) for c in block])
         assert (want.codes, want.scale) == (codes, scale)
         check_values(reference.dequantize_block(fmt, want), value)
+
+
+@pytest.mark.parametrize("rounding", PLAIN)
+@pytest.mark.parametrize("name", OCP)
+def test_ocp_float32_equals_float64(name: str, rounding: Rounding) -> None:
+    """The float32 path, on values just beside ties, below bf16's grid and anywhere."""
+    fmt = get_block(f"{name}_{rounding}")
+    assert isinstance(fmt, OcpMX)
+    rng = np.random.default_rng(43)
+    ties = np.ldexp(
+        rng.integers(-511, 512, (300, 32)).astype(float), rng.integers(-9, 1, (300, 32))
+    )
+    ties = np.concatenate([ties, ties * (1 + 2.0**-22), ties * (1 - 2.0**-22)])
+    tiny = rng.integers(0, 1 << 24, (100, 32)).astype(np.uint32).view(np.float32)
+    anything = rng.integers(0, 1 << 32, (300, 32), dtype=np.uint64).astype(np.uint32)
+    x = np.concatenate([ties.astype(np.float32), tiny, anything.view(np.float32)])
+    with np.errstate(invalid="ignore"):
+        wide = x.astype(np.float64)
+    fast, exact = kernel.quantize_values(fmt, x), kernel.quantize_values(fmt, wide)
+    assert all(np.array_equal(a, b) for a, b in zip(fast, exact, strict=True))
 
 
 def check_values(numbers: list[reference.Number], values: list[float]) -> None:

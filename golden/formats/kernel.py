@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.formats import vector
 from narrowgauge.golden.formats.block import BlockFormat, MXOpal, OcpMX
-from narrowgauge.golden.formats.element import FloatFormat, IntFormat, Overflow
+from narrowgauge.golden.formats.element import FloatFormat, IntFormat, Overflow, Rounding
 from narrowgauge.golden.formats.table import BF16
 
 __all__ = ["Blocks", "code_dtype", "dequantize_blocks", "quantize_blocks", "quantize_values"]
@@ -112,7 +112,7 @@ def _put_specials(
     codes: Codes,
     scales: U8,
     special: npt.NDArray[np.bool_],
-    values: npt.NDArray[np.float64],
+    values: npt.NDArray[np.floating],
 ) -> None:
     """Write what Inf and NaN become, in place; `values` are those that `special` selects."""
     if fmt.keeps_specials:
@@ -138,27 +138,58 @@ def quantize_blocks(fmt: BlockFormat, blocks: U16) -> Blocks:
     return codes, scales, outliers, positions
 
 
-def quantize_values(fmt: OcpMX, values: npt.NDArray[np.float64]) -> Blocks:
-    """Quantise float64 values of shape (blocks, k), each rounded once."""
+def quantize_values(fmt: OcpMX, values: npt.NDArray[np.float32 | np.float64]) -> Blocks:
+    """Quantise float32 or float64 values of shape (blocks, k), each rounded once."""
+    if values.dtype == np.float32 and isinstance(fmt.element, FloatFormat):
+        return _round_to_odd(fmt, values.astype(np.float32, copy=False))
     special = ~np.isfinite(values)
-    finite = np.where(special, 0.0, values)
+    finite = np.where(special, 0, values)
     largest = np.abs(finite).max(axis=1)
     floor_log2 = np.frexp(largest)[1].astype(np.int64) - 1
     exponent = np.where(largest == 0, -127, np.clip(floor_log2 - fmt.emax, -127, 127))
     scales = (exponent + 127).astype(np.uint8)
-    fraction, power = np.frexp(np.abs(finite))
-    codes = vector.round_pack(
-        fmt.element,
-        np.signbit(values),
-        np.ldexp(fraction, 53).astype(np.int64),
-        power.astype(np.int64) - 53 + fmt.fraction_bits - exponent[:, None],
-        rounding=fmt.rounding,
-        overflow=Overflow.SATURATE,
-    ).astype(code_dtype(fmt))
+    shift = fmt.fraction_bits - exponent
+    if values.dtype == np.float32 and isinstance(fmt.element, IntFormat):
+        # 24-bit significands: every step is exact in float64.
+        scaled = finite * np.ldexp(1.0, shift.astype(np.intc))[:, None]
+        if fmt.rounding is Rounding.RNE:
+            scaled = np.rint(scaled)
+        elif fmt.rounding is Rounding.RNA:
+            scaled = np.trunc(scaled + np.copysign(0.5, scaled))
+        limit = fmt.element.max
+        codes: Codes = np.clip(scaled, -limit, limit).astype(np.int8)
+    else:
+        fraction, power = np.frexp(np.abs(finite))
+        codes = vector.round_pack(
+            fmt.element,
+            np.signbit(values),
+            np.ldexp(fraction, 53).astype(np.int64),
+            power.astype(np.int64) - 53 + shift[:, None],
+            rounding=fmt.rounding,
+            overflow=Overflow.SATURATE,
+        ).astype(code_dtype(fmt))
     if special.any():
         _put_specials(fmt, codes, scales, special, values[special])
     empty = _no_outliers(len(values))
     return codes, scales, empty, empty
+
+
+def _round_to_odd(fmt: OcpMX, values: npt.NDArray[np.float32]) -> Blocks:
+    """FP8, FP6 and FP4 from float32 by way of bf16, yet rounded once.
+
+    The value is cut to bf16 and what is cut off ORed into the last bit. The 8 significand bits
+    then tell every element and every tie of these formats apart (INT8 would need 9), but for
+    blocks so small that bf16's subnormals are too coarse: those go the exact way.
+    """
+    bits = values.view(np.uint32)
+    odd = ((bits >> 16) | ((bits & 0xFFFF) != 0)).astype(np.uint16)
+    made = quantize_blocks(fmt, odd)
+    largest = np.where(np.isfinite(values), np.abs(values), 0).max(axis=1)
+    small = np.flatnonzero(largest < 2.0 ** (_first_regular(fmt) - 127))
+    if small.size:
+        exact = quantize_values(fmt, values[small].astype(np.float64))
+        made[0][small], made[1][small] = exact[0], exact[1]
+    return made
 
 
 @lru_cache(maxsize=64)

@@ -163,7 +163,7 @@ def quantize(x: npt.ArrayLike, fmt: BlockFormat, *, axis: int) -> BlockTensor:
         made = kernel.quantize_blocks(fmt, rows)
     else:
         assert not isinstance(fmt, MXOpal)
-        made = kernel.quantize_values(fmt, rows.astype(np.float64))
+        made = kernel.quantize_values(fmt, rows)
     codes, scales, outliers, positions = made
     lead = (*moved.shape[:-1], count)
     return BlockTensor(
