@@ -7,7 +7,9 @@ exact `vector.round_pack`, serves every t. It is wrong only where subnormals cou
 clamped, that is for small t; there a table of its own is made for each t that occurs.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -124,24 +126,8 @@ def _put_specials(
     scales[bad] = 255
 
 
-def quantize_blocks(fmt: BlockFormat, blocks: U16) -> Blocks:
-    """Quantise bf16 codes of shape (blocks, k)."""
-    step = max(1, _CHUNK // fmt.k)
-    codes: Codes = np.empty(blocks.shape, code_dtype(fmt))
-    scales = np.empty(len(blocks), np.uint8)
-    outliers = np.empty((len(blocks), fmt.n), np.uint16)
-    positions = np.empty((len(blocks), fmt.n), np.uint16)
-    for start in range(0, len(blocks), step):
-        part = slice(start, start + step)
-        made = _opal(fmt, blocks[part]) if isinstance(fmt, MXOpal) else _ocp(fmt, blocks[part])
-        codes[part], scales[part], outliers[part], positions[part] = made
-    return codes, scales, outliers, positions
-
-
-def quantize_values(fmt: OcpMX, values: npt.NDArray[np.float32 | np.float64]) -> Blocks:
-    """Quantise float32 or float64 values of shape (blocks, k), each rounded once."""
-    if values.dtype == np.float32 and isinstance(fmt.element, FloatFormat):
-        return _round_to_odd(fmt, values.astype(np.float32, copy=False))
+def _exact(fmt: OcpMX, values: npt.NDArray[np.floating]) -> Blocks:
+    """From values of any precision by `vector.round_pack`; INT8 from float32 by float64."""
     special = ~np.isfinite(values)
     finite = np.where(special, 0, values)
     largest = np.abs(finite).max(axis=1)
@@ -163,7 +149,7 @@ def quantize_values(fmt: OcpMX, values: npt.NDArray[np.float32 | np.float64]) ->
         codes = vector.round_pack(
             fmt.element,
             np.signbit(values),
-            np.ldexp(fraction, 53).astype(np.int64),
+            np.ldexp(fraction.astype(np.float64), 53).astype(np.int64),
             power.astype(np.int64) - 53 + shift[:, None],
             rounding=fmt.rounding,
             overflow=Overflow.SATURATE,
@@ -182,14 +168,39 @@ def _round_to_odd(fmt: OcpMX, values: npt.NDArray[np.float32]) -> Blocks:
     blocks so small that bf16's subnormals are too coarse: those go the exact way.
     """
     bits = values.view(np.uint32)
-    odd = ((bits >> 16) | ((bits & 0xFFFF) != 0)).astype(np.uint16)
-    made = quantize_blocks(fmt, odd)
-    largest = np.where(np.isfinite(values), np.abs(values), 0).max(axis=1)
-    small = np.flatnonzero(largest < 2.0 ** (_first_regular(fmt) - 127))
+    odd = (bits >> 16).astype(np.uint16) | (bits.astype(np.uint16) != 0)
+    made = _ocp(fmt, odd)
+    small = np.flatnonzero(made[1] < _first_regular(fmt) - fmt.emax)
     if small.size:
-        exact = quantize_values(fmt, values[small].astype(np.float64))
+        exact = _exact(fmt, values[small])
         made[0][small], made[1][small] = exact[0], exact[1]
     return made
+
+
+def _parts(count: int, k: int) -> list[slice]:
+    step = max(1, _CHUNK // k)
+    return [slice(start, start + step) for start in range(0, count, step)]
+
+
+def _run(fmt: BlockFormat, data: npt.NDArray[Any], one: Callable[..., Blocks]) -> Blocks:
+    codes: Codes = np.empty(data.shape, code_dtype(fmt))
+    scales = np.empty(len(data), np.uint8)
+    outliers = np.empty((len(data), fmt.n), np.uint16)
+    positions = np.empty((len(data), fmt.n), np.uint16)
+    for part in _parts(*data.shape):
+        codes[part], scales[part], outliers[part], positions[part] = one(fmt, data[part])
+    return codes, scales, outliers, positions
+
+
+def quantize_blocks(fmt: BlockFormat, blocks: U16) -> Blocks:
+    """Quantise bf16 codes of shape (blocks, k)."""
+    return _run(fmt, blocks, _opal if isinstance(fmt, MXOpal) else _ocp)
+
+
+def quantize_values(fmt: OcpMX, values: npt.NDArray[np.float32 | np.float64]) -> Blocks:
+    """Quantise float32 or float64 values of shape (blocks, k), each rounded once."""
+    by_odd = values.dtype == np.float32 and isinstance(fmt.element, FloatFormat)
+    return _run(fmt, values, _round_to_odd if by_odd else _exact)
 
 
 @lru_cache(maxsize=64)
@@ -206,13 +217,17 @@ def dequantize_blocks(
     fmt: BlockFormat, made: Blocks, dtype: npt.DTypeLike
 ) -> npt.NDArray[np.float32 | np.float64]:
     """Values of shape (blocks, k); exact but where they exceed float32's largest (then Inf)."""
-    codes, scales, outliers, positions = made
-    unit = np.ldexp(np.ones(len(scales), dtype), np.minimum(scales, 254).astype(np.intc) - 127)
-    unit[scales == 255] = np.nan
-    rows = np.arange(len(codes))[:, None]
-    # A signalling NaN among the outliers makes NumPy warn when it is widened.
-    with np.errstate(over="ignore", invalid="ignore"):
-        element = _values(fmt).astype(dtype)[codes.view(np.uint8)]
-        values: npt.NDArray[np.float32 | np.float64] = element * unit[:, None]
-        values[rows, positions] = (outliers.astype(np.uint32) << 16).view(np.float32)
+    values: npt.NDArray[np.float32 | np.float64] = np.empty(made[0].shape, dtype)
+    table = _values(fmt).astype(dtype)
+    for part in _parts(*values.shape):
+        codes, scales, outliers, positions = (a[part] for a in made)
+        exponent = np.minimum(scales, 254).astype(np.intc) - 127
+        unit = np.ldexp(np.ones(len(scales), dtype), exponent)
+        unit[scales == 255] = np.nan
+        rows = np.arange(len(codes))[:, None]
+        # A signalling NaN among the outliers makes NumPy warn when it is widened.
+        with np.errstate(over="ignore", invalid="ignore"):
+            here = np.take(table, codes.view(np.uint8)) * unit[:, None]
+            here[rows, positions] = (outliers.astype(np.uint32) << 16).view(np.float32)
+        values[part] = here
     return values

@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.quantize [--elements N] [--repeats R]
 
-All on one thread, best of R. The torch rows emulate the formats as microscaling libraries do: the
-exponent of the maximum from log2, scale, round, clamp, scale back; with topk and a scatter for the
-outliers. They go from float32 values to float32 values, so ours is given in that form too, and the
-two results are compared. Rows whose library is not installed say so.
+All on one thread, CPU time, best of R. The torch rows emulate the formats as microscaling
+libraries do: the exponent of the maximum from log2, scale, round, clamp, scale back; with topk and
+a scatter for the outliers. They go from float32 values to float32 values, so ours is given in that
+form too, and the two results are compared. Rows whose library is not installed say so.
 """
 
 import argparse
@@ -37,13 +37,13 @@ Floats = npt.NDArray[np.float32]
 
 
 def best(run: Callable[[], object], repeats: int) -> float:
-    """Least wall time of some runs after a first one, in seconds."""
+    """Least CPU time of some runs after a first one, in seconds: other load shows less in it."""
     run()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
