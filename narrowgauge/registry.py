@@ -156,6 +156,22 @@ ENTRIES: tuple[Entry, ...] = (
             "fp8_e5m2": {"exp_bits": 5, "man_bits": 2},
         },
     ),
+    Entry(
+        name="fp_mul",
+        layer="arith",
+        points={
+            "bf16": {"exp_bits": 8, "man_bits": 7},
+            "bf16_fp32": {
+                "exp_bits": 8,
+                "man_bits": 7,
+                "out_exp_bits": 8,
+                "out_man_bits": 23,
+            },
+            "fp32": {"exp_bits": 8, "man_bits": 23},
+            "fp16": {"exp_bits": 5, "man_bits": 10},
+            "fp8_e5m2": {"exp_bits": 5, "man_bits": 2},
+        },
+    ),
 )
 
 

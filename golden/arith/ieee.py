@@ -17,14 +17,14 @@ __all__ = ["codes_near", "corners", "finish", "ieee_format", "pairs", "rounding_
 Ints = npt.NDArray[np.int64]
 
 
-def ieee_format(exponent_bits: int, mantissa_bits: int) -> FloatFormat:
+def ieee_format(exponent_bits: int, mantissa_bits: int, prefix: str = "") -> FloatFormat:
     """The format with Inf and NaN of that size, under its usual name where it has one.
 
     Raises `UsageError` outside E 2..8, M 1..23, the sizes that components are made for.
     """
     for label, value, least, most in (("exp", exponent_bits, 2, 8), ("man", mantissa_bits, 1, 23)):
         if not least <= value <= most:
-            raise UsageError(f"{label}_bits must be {least}..{most}, got {value}")
+            raise UsageError(f"{prefix}{label}_bits must be {least}..{most}, got {value}")
     plain = FloatFormat.ieee(exponent_bits, mantissa_bits)
     for fmt in ELEMENT_FORMATS.values():
         if isinstance(fmt, FloatFormat) and fmt == plain:

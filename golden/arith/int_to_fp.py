@@ -126,6 +126,8 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     scale = np.where(
         rng.integers(0, 4, value.shape) == 0, rng.integers(least, most + 1, value.shape), near
     )
+    value = np.concatenate([np.repeat(edge, 3), value])
+    scale = np.concatenate([np.resize([least, 0, most], 3 * len(edge)), scale])
     return _batch(params, value, np.clip(scale, least, most))
 
 

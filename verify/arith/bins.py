@@ -4,8 +4,9 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.formats import FloatFormat, vector
+from narrowgauge.golden.payload import Payload
 
-__all__ = ["Bins", "class_bins", "prefixed", "rounding_bins"]
+__all__ = ["Bins", "class_bins", "prefixed", "reachable", "rounding_bins"]
 
 Bins = dict[str, npt.NDArray[np.bool_]]
 Ints = npt.NDArray[np.int64]
@@ -14,6 +15,17 @@ Ints = npt.NDArray[np.int64]
 def prefixed(prefix: str, bins: Bins) -> Bins:
     """The same bins, each name after a prefix."""
     return {f"{prefix}_{name}": hit for name, hit in bins.items()}
+
+
+def reachable(bins: Bins, stimulus: Payload, shortest: int) -> Bins:
+    """The bins that some input hits, where all inputs, or all significands, are sure to be driven.
+
+    `shortest` is the precision of the shortest significand. Very short ones do not meet every way
+    to round; wider ones meet all of them.
+    """
+    if stimulus.width > 16 and shortest > 3:
+        return bins
+    return {name: hit for name, hit in bins.items() if hit.any()}
 
 
 def class_bins(fmt: FloatFormat, codes: Ints) -> Bins:

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from narrowgauge.golden.arith.fp_add import Params, exact_sum
 from narrowgauge.golden.formats import Overflow, Rounding, vector
 from narrowgauge.golden.payload import Batch
-from narrowgauge.verify.arith.bins import class_bins, prefixed, rounding_bins
+from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
 
 __all__ = ["coverage"]
 
@@ -59,9 +59,10 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDAr
         "overflows": finite & (length > fmt.emax + 1),
     }
     rounds = rounding_bins(fmt, np.where(finite, significand, 0), exponent, sticky)
-    bins |= prefixed("adds", {n: hit & ~opposite for n, hit in rounds.items()})
+    kinds = prefixed("adds", {n: hit & ~opposite for n, hit in rounds.items()})
     # A difference that carries is one unit below a power of two.
-    bins |= prefixed("subtracts", {n: hit & opposite for n, hit in rounds.items()})
+    kinds |= prefixed("subtracts", {n: hit & opposite for n, hit in rounds.items()})
+    bins |= reachable(kinds, params.input, fmt.precision)
     if params.rounding == Rounding.RNE and params.overflow == Overflow.NONFINITE:
         bins["rounds_to_infinity"] = finite & (length == fmt.emax + 1) & result["plus_inf"]
     return bins

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from narrowgauge.golden.arith.int_to_fp import Params
 from narrowgauge.golden.formats import Overflow, Rounding
 from narrowgauge.golden.payload import Batch
-from narrowgauge.verify.arith.bins import class_bins, prefixed, rounding_bins
+from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
 
 __all__ = ["coverage"]
 
@@ -29,7 +29,7 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDAr
     under = least < fmt.quantum
     if not (under or high.bit_length() > fmt.precision):
         rounded = {"exact": rounded["exact"]}
-    bins |= prefixed("rounds", rounded)
+    bins |= reachable(prefixed("rounds", rounded), params.input, fmt.precision)
     result = class_bins(fmt, code)
     reached = ["plus_zero", "normal"]
     if under:

@@ -1,0 +1,81 @@
+"""Coverage of the multiplier: operand classes, normalising both ways, and each way to round."""
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.arith.fp_mul import Params
+from narrowgauge.golden.formats import Overflow, Rounding, vector
+from narrowgauge.golden.payload import Batch
+from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
+
+__all__ = ["coverage"]
+
+
+def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDArray[np.bool_]]:
+    """Bins; how a product is rounded is asked apart for normal and for subnormal results."""
+    fmt = params.format
+    a = vector.unpack(params.a_format, batch["a"])
+    b = vector.unpack(params.b_format, batch["b"])
+    finite = ~(a.is_inf | a.is_nan | b.is_inf | b.is_nan)
+    significand = np.where(finite, a.significand * b.significand, 0)
+    exponent = a.exponent + b.exponent
+    top = exponent + vector.bit_length(significand) - 1
+    some = significand > 0
+
+    result = class_bins(fmt, outputs["o"])
+    del result["other_nan"]
+    fa, fb = params.a_format, params.b_format
+    largest = fa.emax + fb.emax + 1
+    least = fa.quantum + fb.quantum
+    overflows = largest > fmt.emax
+    # Products of short significands may miss the one with all bits set.
+    dense = fa.precision + fb.precision >= 2 * fmt.precision - 2
+    clamps = params.overflow == Overflow.SATURATE or params.rounding == Rounding.RTZ
+    if not (overflows and (dense or clamps)):
+        del result["max"]
+    if params.overflow == Overflow.SATURATE:
+        del result["plus_inf"], result["minus_inf"]
+    if least >= fmt.emin:
+        del result["subnormal"]
+    bins = (
+        prefixed("a", class_bins(fa, batch["a"]))
+        | prefixed("b", class_bins(fb, batch["b"]))
+        | prefixed("result", result)
+    )
+
+    small_a = (a.significand < 1 << fa.mantissa_bits) & ~a.is_zero & finite
+    small_b = (b.significand < 1 << fb.mantissa_bits) & ~b.is_zero & finite
+    bins |= {
+        "subnormal_by_normal": small_a & ~small_b & some,
+        "normal_by_subnormal": ~small_a & small_b & some,
+        "subnormal_by_subnormal": small_a & small_b,
+        "infinity_by_zero": a.is_inf & b.is_zero,
+        "zero_by_infinity": a.is_zero & b.is_inf,
+        "infinity_by_finite": a.is_inf & _nonzero(b),
+        "product_below_two": some & (significand < 1 << (fa.mantissa_bits + fb.mantissa_bits + 1)),
+        "product_from_two": some & (significand >= 1 << (fa.mantissa_bits + fb.mantissa_bits + 1)),
+    }
+    if fa.emin + fb.emin < fmt.emin or fa.quantum + fb.emax >= fmt.emin:
+        bins["subnormal_gives_normal"] = (small_a | small_b) & (top >= fmt.emin)
+    if overflows:
+        bins["overflows"] = some & (top > fmt.emax)
+    if least < fmt.quantum - 1:
+        bins["vanishes"] = some & (top < fmt.quantum - 1)
+
+    rounds = rounding_bins(fmt, significand, exponent, np.zeros_like(significand))
+    normal = top >= fmt.emin
+    names = list(rounds) if fa.precision + fb.precision > fmt.precision else ["exact"]
+    kinds = prefixed("normal", {n: rounds[n] & normal & some for n in names})
+    if least < fmt.quantum:
+        # A subnormal that carries is the smallest normal value.
+        del rounds["carry_to_next_exponent"]
+        kinds |= prefixed("subnormal", {n: hit & ~normal for n, hit in rounds.items()})
+        if params.rounding != Rounding.RTZ and dense:
+            smallest = (outputs["o"] & fmt.magnitude_mask) == 1 << fmt.mantissa_bits
+            bins["subnormal_rounds_to_normal"] = ~normal & some & smallest
+    return bins | reachable(kinds, params.input, min(fa.precision, fb.precision))
+
+
+def _nonzero(operand: vector.Unpacked) -> npt.NDArray[np.bool_]:
+    """Where an operand is a number other than zero."""
+    return ~(operand.is_inf | operand.is_nan | operand.is_zero)
