@@ -11,7 +11,7 @@ import numpy.typing as npt
 from narrowgauge.golden.errors import MismatchError
 from narrowgauge.golden.payload import Batch, Payload
 
-__all__ = ["Beats", "from_hex", "stream_beats", "to_hex"]
+__all__ = ["Beats", "from_hex", "groups", "stream_beats", "to_hex"]
 
 Raw = npt.NDArray[np.uint8]
 
@@ -86,13 +86,28 @@ class Beats:
         return range(int(self.ends[number - 1]) if number else 0, int(self.ends[number]))
 
 
+def groups(batch: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+    """Running count of the batch's transactions at the end of each group of them.
+
+    A group is what the stream sends as one: up to each `last` where the batch has that field (the
+    blocks of a dot product, say), otherwise one transaction.
+    """
+    size = len(next(iter(batch.values())))
+    if "last" not in batch:
+        return np.arange(1, size + 1, dtype=np.int64)
+    ends = np.flatnonzero(np.asarray(batch["last"])) + 1
+    if not len(ends) or ends[-1] != size:
+        raise MismatchError("the vectors do not end with `last`")
+    return ends
+
+
 def stream_beats(
     golden: ModuleType, params: Any, batch: Mapping[str, Any], side: str, transactions: int
 ) -> Beats:
-    """The beats of one side (`input` or `output`) of a batch of transactions.
+    """The beats of one side (`input` or `output`) of a batch, in as many groups as stated.
 
-    A transaction ends at each beat with `last` where the payload has that field and there are as
-    many of them as transactions; otherwise all take the same number of beats.
+    A group ends at each beat with `last` where the payload has that field and there are as many of
+    them as groups; otherwise all take the same number of beats.
     """
     payload: Payload = getattr(params, side)
     convert = getattr(golden, f"{side}_beats", None)

@@ -16,12 +16,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from narrowgauge.golden.errors import MismatchError, UsageError
 from narrowgauge.golden.payload import Batch
 from narrowgauge.hdl import emit
 from narrowgauge.verify import simulator as simulators
-from narrowgauge.verify.beats import Beats, Raw, from_hex, stream_beats, to_hex
+from narrowgauge.verify.beats import Beats, Raw, from_hex, groups, stream_beats, to_hex
 from narrowgauge.verify.harness import ERRORS, Ports, harness
 from narrowgauge.verify.mutate import break_design
 from narrowgauge.verify.patterns import PREFIX, plan
@@ -34,6 +35,9 @@ LEVELS = tuple(PREFIX)
 """`smoke` (seconds), `full` (every bin must be hit) and `real` (recorded tensors)."""
 
 _NO_LATENCY = 0xFFFFFFFF
+
+_REASONS = 6
+"""Reasons that a failing result lists."""
 
 
 @dataclass
@@ -98,8 +102,13 @@ def _check_run(status: dict[str, Any], limit: int) -> str:
     return f"pattern {status['name']}, {where}: {text}"
 
 
-def _timing(run: _Run, status: dict[str, Any], component: Any, outputs: Beats) -> None:
-    """Latency from the isolated pattern, interval from the one at full speed."""
+def _timing(
+    run: _Run, status: dict[str, Any], component: Any, outputs: Beats, ends: npt.NDArray[np.int64]
+) -> None:
+    """Latency from the isolated pattern, interval from the one at full speed.
+
+    `ends` counts the batch's transactions at the end of each group that makes an output.
+    """
     if status["name"] == "isolated":
         low, high = status["latency_min"], status["latency_max"]
         if low == _NO_LATENCY:
@@ -113,7 +122,7 @@ def _timing(run: _Run, status: dict[str, Any], component: Any, outputs: Beats) -
             )
     elif status["name"] == "throughput" and len(outputs.ends) > 1:
         span = status["last_out"] - status["first_out"]
-        steps = len(outputs.ends) - 1
+        steps = int(ends[-1] - ends[0])
         run.interval = span / steps
         declared = component.interval
         if declared is None or outputs.uniform is None:
@@ -123,7 +132,7 @@ def _timing(run: _Run, status: dict[str, Any], component: Any, outputs: Beats) -
         if abs(span - steps * declared) > slack:
             run.failures.append(
                 f"interval is declared as {declared} cycles a transaction and measured as "
-                f"{run.interval:.4g} over {steps + 1} transactions"
+                f"{run.interval:.4g} over {steps} transactions"
             )
 
 
@@ -148,6 +157,7 @@ def _score(
     component: Any,
     inputs: Beats,
     outputs: Beats,
+    ends: npt.NDArray[np.int64],
     recorded: str,
 ) -> None:
     """Everything that the simulation left, judged."""
@@ -174,7 +184,7 @@ def _score(
             continue
         if status["name"] not in run.patterns and not status["abort_after"]:
             run.patterns.append(status["name"])
-        _timing(run, status, component, outputs)
+        _timing(run, status, component, outputs, ends)
 
 
 def _fill(
@@ -201,8 +211,9 @@ def _fill(
         raise MismatchError("the golden model gave no vectors")
     want: Batch = golden.model(params, batch)
     _coverage(run, bench, params, batch, want)
-    inputs = stream_beats(golden, params, batch, "input", run.transactions)
-    outputs = stream_beats(golden, params, want, "output", run.transactions)
+    ends = groups(batch)
+    inputs = stream_beats(golden, params, batch, "input", len(ends))
+    outputs = stream_beats(golden, params, want, "output", len(ends))
     if len(inputs.batch) == 0 or not outputs.count:
         raise MismatchError("the golden model gave no beats")
 
@@ -247,7 +258,7 @@ def _fill(
     trouble = simulators.execute(job, folder=folder, cache=cache_folder(), timeout=timeout)
     statuses = json.loads(files["status"].read_text()) if files["status"].exists() else []
     if statuses:
-        _score(run, statuses, limits, component, inputs, outputs, files["output"].read_text())
+        _score(run, statuses, limits, component, inputs, outputs, ends, files["output"].read_text())
     verdict = _cocotb_verdict(files["results"])
     if trouble:
         run.failures.append(trouble)
@@ -285,8 +296,8 @@ def verify(
     params : parameters of the golden model
     level, seed : which vectors; see `LEVELS`
     simulator : `verilator` or `icarus`
-    waves : record every signal, to `dump.fst` or `dump.vcd` in the run's folder
-    build_dir : the run's folder is made in it, named after the design
+    waves : record every signal, to `waves.fst` (or `waves.vcd`) in the run's folder
+    build_dir : folder of the run; what is in it is used again where the design is the same
     timeout : wall seconds for building and simulating
     mutate : put the fault with this seed into the design first; a run that then passes shows that
         the fault is harmless or that the bench is blind
@@ -315,7 +326,7 @@ def verify(
             simulator=simulator,
             version=version,
             waves=waves,
-            folder=Path(build_dir).resolve() / top,
+            folder=Path(build_dir).resolve(),
             timeout=timeout,
             mutate=mutate,
         )
@@ -324,6 +335,7 @@ def verify(
     again = f"narrowgauge verify {name} --level {level} --seed {seed} --simulator {simulator}"
     if run.mismatch is not None:
         run.mismatch += f"\n  again: {again}"
+    more = [f"and {len(run.failures) - _REASONS} more"] * (len(run.failures) > _REASONS)
     return Result(
         name=name,
         passed=not run.failures,
@@ -340,6 +352,6 @@ def verify(
         bins=run.bins,
         missing=tuple(run.missing),
         mismatch=run.mismatch,
-        failure="\n".join(run.failures),
+        failure="\n".join(run.failures[:_REASONS] + more),
         seconds=time.monotonic() - start,
     )

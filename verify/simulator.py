@@ -33,9 +33,8 @@ _VERILATOR = (
     "--x-initial",
     "fast",
 )
-# What of a build is cached and how it is optimised: the runtime library and the start-up code are
-# most of the compile time and none of the run time.
-_MAKE = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
+# The wheel was configured without asking the compiler how it includes a precompiled header.
+_MAKE = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-Os"
 
 
 def _wheel() -> Path | None:
@@ -141,16 +140,18 @@ def main(path: str) -> None:
     """Build, where the sources changed, and run; in the child."""
     job = json.loads(Path(path).read_text())
     folder = Path(path).parent
-    waves = bool(job["waves"])
+    waves: str = job["waves"]
     icarus = job["simulator"] == "icarus"
     arguments = [] if icarus else [*_VERILATOR, *(["--trace-fst"] if waves == "fst" else [])]
     sources = [Path(name) for name in job["sources"]]
     digest = hashlib.sha256(
-        "\0".join([job["version"], job["waves"], _MAKE, *arguments]).encode()
+        "\0".join([job["version"], waves, _MAKE, *arguments]).encode()
         + b"".join(source.read_bytes() for source in sources)
     ).hexdigest()
     build = folder / f"{job['simulator']}{'-waves' if waves else ''}"
     stamp = build / "stamp"
+    record = folder / f"waves.{waves}"
+    record.unlink(missing_ok=True)
     runner = _runner(job)
     if not stamp.exists() or stamp.read_text() != digest:
         stamp.unlink(missing_ok=True)
@@ -159,7 +160,7 @@ def main(path: str) -> None:
             hdl_toplevel="harness",
             build_dir=build,
             build_args=arguments,
-            waves=waves,
+            waves=bool(waves),
             always=True,
             timescale=("1ns", "1ns"),
         )
@@ -175,8 +176,9 @@ def main(path: str) -> None:
         build_dir=build,
         test_dir=folder,
         results_xml=job["results"],
-        waves=waves,
-        plusargs=[f"+in={job['input']}", f"+out={job['output']}"],
+        waves=bool(waves),
+        test_args=["--trace-file", str(record)] if waves and not icarus else [],
+        plusargs=[f"+in={job['input']}", f"+out={job['output']}", f"+dumpfile_path={record}"],
         extra_env={JOB: path},
     )
 
