@@ -172,6 +172,26 @@ ENTRIES: tuple[Entry, ...] = (
             "fp8_e5m2": {"exp_bits": 5, "man_bits": 2},
         },
     ),
+    Entry(
+        name="mx_dot",
+        layer="units",
+        dot_lanes="lanes",
+        points={
+            **{
+                f"w{w}a{a}_l{lanes}": {"w_bits": w, "a_bits": a, "lanes": lanes}
+                for lanes in (32, 128)
+                for w, a in ((3, 3), (3, 5), (4, 4), (4, 7))
+            },
+            # What the outliers cost: the same without them, plain MXINT4.
+            "w4a4_n0_l128": {"w_bits": 4, "a_bits": 4, "n": 0, "lanes": 128},
+        },
+    ),
+    Entry(
+        name="bf16_dot",
+        layer="units",
+        dot_lanes="lanes",
+        points={f"l{lanes}": {"lanes": lanes} for lanes in (32, 128)},
+    ),
 )
 
 

@@ -1,0 +1,44 @@
+"""Stimuli that several units share: bf16 corners, random codes, ends of dot products."""
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.errors import UsageError
+
+__all__ = ["SPECIAL_BF16", "blocks", "ends", "random_bf16"]
+
+Ints = npt.NDArray[np.int64]
+
+SPECIAL_BF16: Ints = np.array(
+    [
+        *(0x0000, 0x0001, 0x0040, 0x007F),  # zero, subnormals
+        *(0x0080, 0x00FF, 0x3F80, 0x3FFF, 0x4000),  # least normal, around one
+        *(0x7F00, 0x7F7F),  # largest
+        *(0x7F80, 0x7F81, 0x7FC0, 0x7FFF),  # Inf, NaNs
+    ],
+    np.int64,
+)
+SPECIAL_BF16 = np.concatenate([SPECIAL_BF16, SPECIAL_BF16 | 0x8000])
+
+
+def blocks(level: str, *, smoke: int) -> int:
+    """Transactions of a level for units whose input is too wide to exhaust."""
+    if level not in ("smoke", "full"):
+        raise UsageError(f"level must be smoke, full or real, got {level!r}")
+    return smoke if level == "smoke" else 100_000
+
+
+def random_bf16(rng: np.random.Generator, field: Ints) -> Ints:
+    """Codes with the given exponent fields, random signs and mantissas."""
+    return (
+        (rng.integers(0, 2, field.shape) << 15) | (field << 7) | rng.integers(0, 128, field.shape)
+    )
+
+
+def ends(rng: np.random.Generator, count: int, longest: int = 6) -> Ints:
+    """`last` flags of dot products of 1..longest terms; the final term ends one."""
+    last = (rng.random(count) < 2 / (longest + 1)).astype(np.int64)
+    last[longest - 1 :: longest] = 1
+    if count:
+        last[-1] = 1
+    return last
