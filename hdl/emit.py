@@ -9,6 +9,7 @@ TLAST is absent where the payload has no such field.
 
 import os
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.back import rtlil as _rtlil
@@ -18,7 +19,7 @@ from amaranth.lib import data, wiring
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["Axis", "rtlil", "verilog"]
+__all__ = ["Axis", "Emitted", "rtlil", "verilog"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -109,12 +110,35 @@ def _top(component: Any, name: str) -> Axis:
     return Axis(component)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Emitted:
+    """A component that has been written as RTLIL once; it stands in for it from there on.
+
+    Parameters
+    ----------
+    name : the top module of `text`
+    text : what `rtlil` gave
+    latency, interval : the component's
+    """
+
+    name: str
+    text: str
+    latency: int | None
+    interval: int | None
+
+
 def rtlil(component: Any, name: str) -> str:
     """RTLIL text of `component` with a top module called `name`; the same text on every run."""
+    if isinstance(component, Emitted):
+        if component.name != name:
+            raise UsageError(f"the design was written as {component.name!r}, got {name!r}")
+        return component.text
     top = _top(component, name)
     text = str(_rtlil.convert(top, name, ports=top.ports, emit_src=False))
-    ids = {port: index for index, port in enumerate(top.ports)}
-    # Amaranth numbers ports by its own traversal; the top module comes first in the text.
+    # From 1: Yosys takes 0 for "no port" and moves it to the end.
+    ids = {port: index for index, port in enumerate(top.ports, 1)}
+    # Amaranth numbers ports by its own traversal, and from 0, which Yosys takes for unnumbered.
+    # The top module comes first in the text.
     start = text.index(f"\nmodule \\{name}\n")
     end = text.index("\nend\n", start)
     body = re.sub(
@@ -132,16 +156,9 @@ def verilog(component: Any, name: str, header: str = "") -> str:
     Every line of `header` becomes a comment line at the top. The text holds no path and no time,
     and is the same on every run.
     """
-    top = _top(component, name)
+    text = rtlil(component, name)
     # A Yosys that happens to be on PATH must not change what is emitted.
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    text = _verilog.convert(top, name, ports=top.ports, emit_src=False, strip_internal_attrs=True)
-    text, count = re.subn(
-        rf"^module {name}\(.*?\);",
-        f"module {name}({', '.join(top.ports)});",
-        text,
-        flags=re.MULTILINE | re.DOTALL,
-    )
-    assert count == 1, f"module {name} appears {count} times"
+    text = _verilog._convert_rtlil_text(text, strip_internal_attrs=True)
     lines = [f"// {line}".rstrip() for line in header.splitlines()]
     return "".join(f"{line}\n" for line in lines) + text

