@@ -6,7 +6,7 @@ with the same versions write the same bytes.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from narrowgauge.golden.payload import Payload
@@ -114,8 +114,7 @@ targets:
 
 def bundle(
     *,
-    name: str,
-    build: Callable[[], Any],
+    design: emit.Emitted,
     input: Payload,
     output: Payload,
     parameters: Mapping[str, Any],
@@ -127,8 +126,7 @@ def bundle(
 
     Parameters
     ----------
-    name : module name, also the stem of every file
-    build : makes the component anew (Amaranth elaborates a component once)
+    design : the unit as RTLIL; its name is the module's and the stem of every file
     input, output : payloads of its streams
     parameters : what it was made with, as plain values
     summary : one line about the unit
@@ -139,9 +137,8 @@ def bundle(
     -------
     File name -> text: `NAME.v`, `NAME.json`, `NAME.core`, `NAME_aresetn.sv`, `NAME_tb.sv`.
     """
-    component = build()
-    rtlil = emit.rtlil(component, name)
-    digest = hashlib.sha256(rtlil.encode()).hexdigest()
+    name = design.name
+    digest = hashlib.sha256(design.text.encode()).hexdigest()
     settings = ", ".join(f"{key}={value}" for key, value in parameters.items())
     header = "\n".join(
         [
@@ -152,7 +149,7 @@ def bundle(
             f"Digest of the design (SHA-256 of its RTLIL): {digest}",
         ]
     )
-    verilog = emit.verilog(build(), name, header)
+    verilog = emit.verilog(design, name, header)
     listed = ports(input, output)
     metadata = {
         "name": name,
@@ -160,8 +157,8 @@ def bundle(
         "license": "Apache-2.0",
         "command": command,
         "parameters": dict(parameters),
-        "latency": component.latency,
-        "initiation_interval": component.interval,
+        "latency": design.latency,
+        "initiation_interval": design.interval,
         "ports": listed,
         "streams": {"s_axis": fields(input), "m_axis": fields(output)},
         "tools": dict(tools),

@@ -54,10 +54,6 @@ class Axis(wiring.Component):
     """
 
     def __init__(self, core: Any) -> None:
-        for name in ("i", "o"):
-            stream = getattr(core, name, None)
-            if stream is None or not isinstance(getattr(stream, "payload", None), data.View):
-                raise UsageError(f"{type(core).__name__} has no stream {name!r} with named fields")
         self._core = core
         members: dict[str, Any] = {"clk": wiring.In(1), "rst": wiring.In(1)}
         for prefix, stream, into in (("s", core.i, wiring.In), ("m", core.o, wiring.Out)):
@@ -107,6 +103,11 @@ class Axis(wiring.Component):
 def _top(component: Any, name: str) -> Axis:
     if not _NAME.fullmatch(name):
         raise UsageError(f"module name must be a Verilog identifier, got {name!r}")
+    for side in ("i", "o"):
+        stream = getattr(component, side, None)
+        if stream is None or not isinstance(getattr(stream, "payload", None), data.View):
+            raise UsageError(f"{type(component).__name__} has no stream {side!r} with named fields")
+        _split(stream.payload)
     return Axis(component)
 
 
@@ -135,10 +136,9 @@ def rtlil(component: Any, name: str) -> str:
         return component.text
     top = _top(component, name)
     text = str(_rtlil.convert(top, name, ports=top.ports, emit_src=False))
-    # From 1: Yosys takes 0 for "no port" and moves it to the end.
+    # Amaranth numbers ports by its own traversal; the top module comes first in the text. From 1:
+    # Yosys takes 0 for "no port" and moves it to the end.
     ids = {port: index for index, port in enumerate(top.ports, 1)}
-    # Amaranth numbers ports by its own traversal, and from 0, which Yosys takes for unnumbered.
-    # The top module comes first in the text.
     start = text.index(f"\nmodule \\{name}\n")
     end = text.index("\nend\n", start)
     body = re.sub(

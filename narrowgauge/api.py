@@ -123,9 +123,9 @@ def verify(
     if level == "real":
         for point in selected:
             point.entry.golden.vectors(point.params, level, seed)
+    require("verify")
     report = None if junit is None else outputs.folder(Path(junit).parent) / Path(junit).name
     target = outputs.folder(build_dir)
-    require("verify")
     from narrowgauge.verify import junit as xml
 
     arguments = {
@@ -161,12 +161,12 @@ def synthesize(
     selected = points(names, overrides=overrides)
     if not selected:
         raise UsageError("nothing to synthesise")
-    target = None if output is None else outputs.folder(output)
-    kept = outputs.folder(cache)
     require("synth")
     from narrowgauge.synth import library
 
     library.load(liberty)
+    target = None if output is None else outputs.folder(output)
+    kept = outputs.folder(cache)
     arguments = {"liberty": liberty, "cache": kept, "keep": None}
     work = [tasks.task("synthesize", point, **arguments) for point in selected]
     records = workers.run(work, jobs=jobs, progress=progress)
@@ -241,9 +241,11 @@ def flow(
     """
     _seed(seed)
     selected = points(names)
-    target, kept = outputs.folder(output), outputs.folder(cache)
     require("verify", "synth")
     from narrowgauge import flow as main
+    from narrowgauge.synth import library
 
+    library.load(liberty)
+    target, kept = outputs.folder(output), outputs.folder(cache)
     settings = main.Settings(output=target, cache=kept, liberty=liberty, seed=seed)
     return main.run(selected, settings, jobs=jobs, progress=progress)

@@ -142,9 +142,10 @@ def _read(path: str | None) -> Mapping[str, npt.NDArray[Any]] | None:
     if path is None:
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise UsageError(f"{path!r} holds one array, expected an .npz of named fields")
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise UsageError(f"{path!r} holds one array, expected an .npz of named fields")
+        with stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise UsageError(f"no file {path!r}") from None

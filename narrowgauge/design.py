@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,10 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch
 from narrowgauge.registry import Point
 
-__all__ = ["beats", "checked", "component", "expected", "rtlil", "tools"]
+if TYPE_CHECKING:
+    from narrowgauge.hdl.emit import Emitted
+
+__all__ = ["beats", "checked", "component", "emitted", "expected", "tools"]
 
 
 def component(point: Point) -> Any:
@@ -25,24 +28,29 @@ def component(point: Point) -> Any:
     return core
 
 
-def rtlil(point: Point, cache: Path | None = None) -> str:
-    """RTLIL of the point, kept by the sources that it depends on."""
+def emitted(point: Point, cache: Path | None = None) -> "Emitted":
+    """The point written as RTLIL, once for each state of the sources that it depends on."""
     from narrowgauge.hdl import emit
 
-    if cache is None:
-        return emit.rtlil(component(point), point.identifier)
-    kept = Cache(cache / "rtlil")
     key = {
         "name": point.identifier,
         "parameters": point.parameters,
         "sources": fingerprint("golden", "hdl"),
         "amaranth": version("amaranth"),
     }
-    text = kept.get(key)
-    if text is None:
-        text = emit.rtlil(component(point), point.identifier)
-        kept.put(key, text)
-    return str(text)
+    kept = None if cache is None else Cache(cache / "rtlil")
+    stored = None if kept is None else kept.get(key)
+    if stored is None:
+        made = component(point)
+        stored = {
+            "name": point.identifier,
+            "text": emit.rtlil(made, point.identifier),
+            "latency": made.latency,
+            "interval": made.interval,
+        }
+        if kept is not None:
+            kept.put(key, stored)
+    return emit.Emitted(**stored)
 
 
 def tools(*distributions: str) -> dict[str, str]:

@@ -12,7 +12,6 @@ from typing import Any
 from narrowgauge import design, output, sqnr, tasks, workers
 from narrowgauge.registry import Point
 from narrowgauge.report import Report
-from narrowgauge.synth import library
 from narrowgauge.verify import junit
 
 __all__ = ["Settings", "run"]
@@ -39,15 +38,22 @@ Key = tuple[str, str]
 """What a task is for: verb and full name of the point."""
 
 
-def _plan(points: Sequence[Point], settings: Settings) -> dict[Key, workers.Task]:
-    """All tasks, the long ones first so that no worker is left alone at the end."""
+def _plan(points: Sequence[Point], settings: Settings) -> list[dict[Key, workers.Task]]:
+    """Tasks in two stages: the second takes the RTLIL that the first has written.
+
+    Long ones come first, so that no worker is left alone at the end.
+    """
     cache = settings.cache
-    plan: dict[Key, workers.Task] = {}
-    for point in sorted(points, key=lambda point: -(point.macs or 0)):
-        plan["synthesize", point.full_name] = tasks.task(
+    heavy = sorted(points, key=lambda point: -(point.macs or 0))
+    first = {
+        ("generate", point.full_name): tasks.task("generate", point, cache=cache) for point in heavy
+    }
+    second: dict[Key, workers.Task] = {}
+    for point in heavy:
+        second["synthesize", point.full_name] = tasks.task(
             "synthesize", point, liberty=settings.liberty, cache=cache, keep=None
         )
-        plan["verify", point.full_name] = tasks.task(
+        second["verify", point.full_name] = tasks.task(
             "verify",
             point,
             levels=("smoke", "real?"),
@@ -57,14 +63,12 @@ def _plan(points: Sequence[Point], settings: Settings) -> dict[Key, workers.Task
             build_dir=cache / "simulation",
             cache=cache,
         )
-    for point in points:
-        plan["generate", point.full_name] = tasks.task("generate", point)
-    plan["quantisation", ""] = workers.Task(
+    second["quantisation", ""] = workers.Task(
         label="quantisation error",
         function="narrowgauge.tasks:quantisation",
         arguments={"cache": cache},
     )
-    return plan
+    return [first, second]
 
 
 def run(
@@ -75,10 +79,10 @@ def run(
     progress: workers.Progress | None = None,
 ) -> Report:
     """Do everything and write the report folder: report.md, report.json, junit.xml, rtl, synth."""
-    library.load(settings.liberty)
-    plan = _plan(points, settings)
-    results = workers.run(list(plan.values()), jobs=jobs, progress=progress)
-    done: dict[Key, Any] = dict(zip(plan, results, strict=True))
+    done: dict[Key, Any] = {}
+    for stage in _plan(points, settings):
+        results = workers.run(list(stage.values()), jobs=jobs, progress=progress)
+        done |= zip(stage, results, strict=True)
     names = [point.full_name for point in points]
     report = Report(
         command=settings.command,

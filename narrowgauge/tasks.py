@@ -38,14 +38,15 @@ def find(name: str, overrides: Mapping[str, Any]) -> registry.Point:
     return point
 
 
-def generate(*, name: str, overrides: Mapping[str, Any]) -> dict[str, str]:
+def generate(
+    *, name: str, overrides: Mapping[str, Any], cache: Path | None = None
+) -> dict[str, str]:
     """File name -> text of the delivered files."""
     from narrowgauge.hdl.bundle import bundle
 
     point = find(name, overrides)
     return bundle(
-        name=point.identifier,
-        build=lambda: design.component(point),
+        design=design.emitted(point, cache),
         input=point.params.input,
         output=point.params.output,
         parameters=point.parameters,
@@ -96,10 +97,12 @@ def verify(
         if wanted.endswith("?") and not _has_vectors(point, level, seed):
             continue
         place = build_dir / point.identifier
+        once = kept is not None and not overrides
+        component = design.emitted(point, cache) if once else design.component(point)
         with output.locked(place):
             result = runner.verify(
                 name=point.full_name,
-                component=design.component(point),
+                component=component,
                 golden=point.entry.golden,
                 bench=point.entry.bench,
                 params=point.params,
@@ -137,7 +140,7 @@ def synthesize(
     point = find(name, overrides)
     record = flow.synthesize(
         name=point.identifier,
-        rtlil=design.rtlil(point, cache),
+        rtlil=design.emitted(point, cache).text,
         library=library.load(liberty),
         macs=point.macs,
         parameters=point.parameters,
