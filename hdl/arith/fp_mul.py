@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.arith.fp_mul import Params
 from narrowgauge.golden.formats import FloatFormat, Overflow, Rounding
+from narrowgauge.hdl.arith.multiplier import multiply
 from narrowgauge.hdl.arith.rounder import normalise, pack, round_up
 from narrowgauge.hdl.arith.shifter import leading_zeros
 
@@ -81,8 +82,7 @@ class FpMul(wiring.Component):
             nan.eq(a.nan | b.nan | (infinite & zero)),
         ]
 
-        product = Signal(p.a_format.precision + p.b_format.precision, name="product")
-        m.d.comb += product.eq(a.significand * b.significand)
+        product = multiply(m, a.significand, b.significand, "product")
 
         offset = fmt.bias - p.a_format.bias - p.b_format.bias
         lowest = offset + 2
