@@ -178,6 +178,22 @@ def test_opal_ties_take_the_lower_index() -> None:
     assert t.codes.tolist() == [[2, 0, 0, 0, -2, 4, 0, 0]]
 
 
+def test_opal_order_in_large_blocks() -> None:
+    """Small blocks may come sorted out of a partial sort; these do not."""
+    fmt = MXOpal(k=4096, n=300, b=4)
+    rng = np.random.default_rng(47)
+    blocks = rng.integers(0x3000, 0x3400, (4, fmt.k)).astype(np.uint16)
+    blocks[:, ::3] |= 0x8000
+    codes, scales, outliers, positions = kernel.quantize_blocks(fmt, blocks)
+    magnitude = (blocks & 0x7FFF).astype(np.int64)
+    order = np.argsort(-magnitude, axis=1, kind="stable")
+    assert np.array_equal(positions, order[:, : fmt.n])
+    assert np.array_equal(outliers, np.take_along_axis(blocks, order[:, : fmt.n], axis=1))
+    kept = np.take_along_axis(magnitude, order[:, fmt.n : fmt.n + 1], axis=1)
+    assert np.array_equal(scales, kept[:, 0] >> 7)
+    assert not np.take_along_axis(codes, order[:, : fmt.n], axis=1).any()
+
+
 def test_opal_all_zero() -> None:
     x = bf16(0.0, -0.0, 0.0, -0.0)
     t = opal(x, n=2, b=4)
