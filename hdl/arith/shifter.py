@@ -19,7 +19,7 @@ def any_bit(m: Module, value: Value, name: str) -> Signal:
     return result
 
 
-def leading_zeros(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
+def leading_zeros(m: Module, value: Value, name: str) -> tuple[Value, Signal]:
     """Count of zeros above the first one of `value`, and whether there is no one at all.
 
     Parameters
@@ -32,11 +32,13 @@ def leading_zeros(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
     zero : 1 bit
     """
     width = len(value)
-    count = Signal(ceil_log2(width), name=f"{name}_count")
     zero = Signal(1, name=f"{name}_zero")
     if width == 1:
         m.d.comb += zero.eq(~value)
-    elif width == 2:
+        # Not a signal: Verilog has no word without bits.
+        return Const(0, 0), zero
+    count = Signal(ceil_log2(width), name=f"{name}_count")
+    if width == 2:
         m.d.comb += [zero.eq(value == 0), count.eq(~value[1])]
     else:
         # The upper part is a power of two wide, so that its count is the low bits of the whole.
