@@ -173,6 +173,17 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
+        name="mx_quantize",
+        layer="units",
+        points={
+            **{f"opal{b}_l8": {"b": b, "lanes": 8} for b in (3, 4, 5, 7)},
+            # The same without outliers, and the formats of OCP.
+            "mxint4_k128_l8": {"b": 4, "n": 0, "lanes": 8},
+            "mxint8_l8": {"k": 32, "n": 0, "b": 8, "lanes": 8},
+            "mxfp4_l8": {"element": "fp4_e2m1", "k": 32, "n": 0, "b": 4, "lanes": 8},
+        },
+    ),
+    Entry(
         name="mx_dot",
         layer="units",
         dot_lanes="lanes",

@@ -5,7 +5,7 @@
 The `lanes` products of a beat are exact; they are added on one window (`units.window`) that ends
 `fraction` bits below 2^R, R the largest sum of two exponents (field 0 counts as field 1, also of
 zero), each cut off towards zero. The total is rounded to FP32 once and the beats of a dot product
-are added in order, RNE, from +0. So `lanes` is part of what is computed: the group that rounds once.
+are added in order, RNE, from +0. So `lanes` is part of what is computed: what rounds at once.
 
 Zero and subnormals are exact. NaN: a NaN operand, Inf times zero, or infinities of both signs.
 Overflow: Inf.

@@ -210,7 +210,7 @@ class MxDot(wiring.Component):
     def _outliers(
         self, m: Module, run: Value, final: Value
     ) -> tuple[dict[str, Value], Value, tuple[Value, Value, Value]]:
-        """The aligned sum of the outlier products and the INT sum's distance; R; NaN, +Inf, -Inf."""
+        """Outlier sum and the INT sum's distance; the exponent R; whether NaN, +Inf, -Inf."""
         p = self._params
         beat = self.i.payload
         outliers = [Bf16Operand(m, beat.outliers[j], f"outlier{j}") for j in range(p.n)]

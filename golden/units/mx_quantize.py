@@ -1,0 +1,192 @@
+"""Quantiser from bf16 to MX-OPAL blocks, and to OCP MXINT8 and MXFP4.
+
+    scale = exponent field of the (n+1)-th largest magnitude - emax,  at least 0
+    code  = clip(round(v / 2^(scale - 127)))   on the grid of the element
+
+The n largest magnitudes leave the block in bf16, bit for bit, with their positions, the largest
+first; ties take the lower position. Their slots get the code 0. The rules are those of the block
+formats `MXOpal` and `OcpMX` (`golden.formats`), which are the model; `element` chooses:
+
+- "int": b-bit sign-magnitude integers, MX-OPAL; with n = 0 plain MXINT, with k = 32 and b = 8 also
+  OCP's MXINT8;
+- "fp4_e2m1": OCP's MXFP4, n = 0 and k = 32.
+
+Zero block: scale 0, codes 0, positions 0..n-1. Subnormals: exact. NaN and Inf are the largest
+magnitudes, so up to n of them are kept as outliers; more make the scale NaN (255) and the codes 0.
+Saturation: only where rounding reaches past the last code.
+
+Source: OPAL (arXiv 2409.05902); OCP Microscaling Formats 1.0.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from narrowgauge.golden import samples
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats import BlockFormat, MXOpal, Rounding, get_block, quantize
+from narrowgauge.golden.payload import Batch, Field, Payload
+from narrowgauge.golden.units.stimuli import SPECIAL_BF16, blocks, random_bf16
+
+__all__ = ["Params", "input_beats", "model", "output_beats", "vectors"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What: element, k, n, b, rounding. How: lanes.
+
+    Parameters
+    ----------
+    element : "int" or "fp4_e2m1"
+    k : elements a block, a power of two, 2..1024
+    n : outliers a block, 0..k-1
+    b : bits a code, 2..8
+    rounding : rne, rna or rtz
+    lanes : elements a cycle, a divisor of k below k
+    """
+
+    element: Literal["int", "fp4_e2m1"] = "int"
+    k: int = 128
+    n: int = 4
+    b: int = 4
+    rounding: str = Rounding.RNE
+    lanes: int = 8
+
+    def __post_init__(self) -> None:
+        if self.element not in ("int", "fp4_e2m1"):
+            raise UsageError(f"element must be int or fp4_e2m1, got {self.element!r}")
+        if self.rounding not in (Rounding.RNE, Rounding.RNA, Rounding.RTZ):
+            raise UsageError(f"rounding must be rne, rna or rtz, got {self.rounding!r}")
+        object.__setattr__(self, "rounding", Rounding(self.rounding))
+        if not 2 <= self.k <= 1024 or self.k & (self.k - 1):
+            raise UsageError(f"k must be a power of two in 2..1024, got {self.k}")
+        if not 0 <= self.n < self.k:
+            raise UsageError(f"n must be 0..k-1 with k={self.k}, got {self.n}")
+        if not 2 <= self.b <= 8:
+            raise UsageError(f"b must be 2..8, got {self.b}")
+        if self.element == "fp4_e2m1" and (self.k, self.n, self.b) != (32, 0, 4):
+            got = f"k={self.k}, n={self.n}, b={self.b}"
+            raise UsageError(f"element fp4_e2m1 is MXFP4: k=32, n=0, b=4, got {got}")
+        if not 1 <= self.lanes < self.k or self.k % self.lanes:
+            raise UsageError(f"lanes must divide k={self.k} and be less, got {self.lanes}")
+
+    @cached_property
+    def format(self) -> BlockFormat:
+        """The block format that is the model."""
+        if self.element == "fp4_e2m1":
+            return get_block(f"mxfp4_e2m1_{self.rounding}")
+        return MXOpal(k=self.k, n=self.n, b=self.b, rounding=Rounding(self.rounding))
+
+    @property
+    def beats(self) -> int:
+        """Beats of a block."""
+        return self.k // self.lanes
+
+    @property
+    def position_bits(self) -> int:
+        """Bits of a position."""
+        return (self.k - 1).bit_length()
+
+    @property
+    def input(self) -> Payload:
+        """One beat: `lanes` bf16 codes."""
+        return Payload((Field(name="x", width=16, count=self.lanes, format="bf16"),))
+
+    @property
+    def output(self) -> Payload:
+        """One beat: `lanes` codes; the rest is the block's and the same on all its beats."""
+        outliers: tuple[Field, ...] = ()
+        if self.n:
+            outliers = (
+                Field(name="outliers", width=16, count=self.n, format="bf16"),
+                Field(name="positions", width=self.position_bits, count=self.n),
+            )
+        floating = self.element != "int"
+        return Payload(
+            (
+                Field(
+                    name="codes",
+                    width=self.b,
+                    count=self.lanes,
+                    encoding="unsigned" if floating else "sign_magnitude",
+                    format=self.element if floating else None,
+                ),
+                Field(name="scale", width=8, format="e8m0"),
+                *outliers,
+                Field(name="last", width=1),
+            )
+        )
+
+
+def model(params: Params, batch: Batch) -> Batch:
+    """Blocks of bf16 codes, field `x` of shape (blocks, k), to blocks of the format."""
+    x = np.asarray(batch["x"])
+    if set(batch) != {"x"} or x.ndim != 2 or x.shape[1] != params.k or x.dtype.kind not in "iu":
+        raise UsageError(f"x must be integers of shape (blocks, {params.k}), got {x.shape}")
+    if x.size and (x.min() < 0 or x.max() > 0xFFFF):
+        raise UsageError(f"x must be bf16 codes, 0..65535, got {x.min()}..{x.max()}")
+    tensor = quantize(x.astype(np.uint16), params.format, axis=1)
+    made: Batch = {
+        "codes": tensor.codes[:, 0].astype(np.int64),
+        "scale": tensor.scales[:, 0].astype(np.int64),
+    }
+    if params.n:
+        made["outliers"] = tensor.outliers[:, 0].astype(np.int64)
+        made["positions"] = tensor.positions[:, 0].astype(np.int64)
+    return made
+
+
+def input_beats(params: Params, batch: Batch) -> Batch:
+    """Blocks to beats, elements in order."""
+    return {"x": batch["x"].reshape(-1, params.lanes)}
+
+
+def output_beats(params: Params, batch: Batch) -> Batch:
+    """Blocks to beats: codes in order, the rest repeated, `last` on the final one."""
+    beats = {name: np.repeat(v, params.beats, axis=0) for name, v in batch.items()}
+    beats["codes"] = batch["codes"].reshape(-1, params.lanes)
+    number = np.arange(len(beats["codes"])) % params.beats
+    beats["last"] = (number == params.beats - 1).astype(np.int64)
+    return beats
+
+
+def vectors(params: Params, level: str, seed: int) -> Batch:
+    """Blocks: real activations, or heavy tails, ties of every kind, corners, tiny and huge."""
+    rng = np.random.default_rng(seed)
+    if level == "real":
+        parts = []
+        for activations in samples.load().activations.values():
+            rows = activations[:: max(1, len(activations) // 8)]
+            rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % params.k)))
+            parts.append(rows.reshape(-1, params.k))
+        return {"x": np.concatenate(parts).astype(np.int64)}
+    count = blocks(level, smoke=600)
+    shape = (count, params.k)
+    # Exponents fall off from a block's own top; spread 0 makes ties of exponent.
+    top = np.where(rng.random((count, 1)) < 0.2, rng.integers(0, 12, (count, 1)), 0)
+    top = np.where(top > 0, top, rng.integers(0, 255, (count, 1)))
+    spread = rng.choice([0, 1, 3, 8, 40], (count, 1))
+    field = np.clip(top - (rng.exponential(1, shape) * spread).astype(np.int64), 0, 254)
+    x = random_bf16(rng, field)
+    # Few distinct mantissas: ties in the search and in the rounding.
+    coarse = rng.random(count) < 0.4
+    x[coarse] &= rng.choice([0xFF80, 0xFFC0, 0xFFE0, 0xFFF0, 0xFFF8], (int(coarse.sum()), 1))
+    full = rng.random(count) < 0.1
+    x[full] |= 0x7F
+    # Elements that stand out, at any place.
+    for _ in range(params.n + 1):
+        rows = np.flatnonzero(rng.random(count) < 0.3)
+        at = rng.integers(0, params.k, len(rows))
+        rise = rng.integers(0, 14, len(rows)) << 7
+        x[rows, at] = np.minimum((x[rows, at] & 0x7FFF) + rise, 0x7F7F) | (x[rows, at] & 0x8000)
+    corner = rng.random(count) < 0.15
+    rate = rng.choice([1, 3, 12], (count, 1)) / params.k
+    at_corner = (rng.random(shape) < rate) & corner[:, None]
+    x[at_corner] = rng.choice(SPECIAL_BF16, int(at_corner.sum()))
+    # Blocks of zeros but for a few, both signs.
+    sparse = np.flatnonzero(rng.random(count) < 0.06)
+    keep = rng.random((len(sparse), params.k)) < rng.choice([0, 1, 4], (len(sparse), 1)) / params.k
+    x[sparse] &= np.where(keep, 0xFFFF, 0x8000)
+    return {"x": x}

@@ -1,0 +1,276 @@
+"""Quantiser from bf16 to MX-OPAL: one pass that finds the outliers, one that makes the codes.
+
+The first pass stores the beats of a block and inserts their elements, one after the other, into a
+sorted list of the n largest, kept with sign and position, and the exponent of the next. The second
+reads the beats back, shifts each significand right by its distance from the scale, rounds and
+clips; decoded positions clear the outliers' slots. The buffer holds one block: a slot is written
+in the cycle in which it is read at the earliest, so both passes run at full speed.
+
+Rank n + 1 is an exponent only: what has its exponent or less cannot change it, and what leaves
+rank n for it needs no more.
+Latency 1, k / lanes beats a block.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from narrowgauge.golden.formats import Rounding
+from narrowgauge.golden.units.mx_quantize import Params
+from narrowgauge.hdl.arith.rounder import round_up
+from narrowgauge.hdl.payload import layout
+
+__all__ = ["MxQuantize"]
+
+
+class _Rank:
+    """One place of the sorted list: magnitude, sign, position; the last is an exponent only."""
+
+    def __init__(self, magnitude: Value, sign: Value, position: Value) -> None:
+        self.magnitude, self.sign, self.position = magnitude, sign, position
+
+    @property
+    def fields(self) -> tuple[Value, Value, Value]:
+        """All three."""
+        return self.magnitude, self.sign, self.position
+
+
+class MxQuantize(wiring.Component):
+    """See the module.
+
+    Parameters
+    ----------
+    params : see `narrowgauge.golden.units.mx_quantize.Params`
+
+    Ports
+    -----
+    i : stream of `params.input`
+    o : stream of `params.output`; scale, outliers and positions stay the same over a block's beats
+    """
+
+    latency = 1
+
+    def __init__(self, params: Params) -> None:
+        self._params = params
+        self.interval = params.beats
+        super().__init__(
+            {
+                "i": In(stream.Signature(layout(params.input))),
+                "o": Out(stream.Signature(layout(params.output))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Buffer, search, codes."""
+        m = Module()
+        p = self._params
+        bits = 16 * p.lanes
+        m.submodules.buffer = buffer = Memory(shape=bits, depth=p.beats, init=[])
+        write, read = buffer.write_port(), buffer.read_port(domain="comb")
+        write_beat, read_beat = Signal(range(p.beats)), Signal(range(p.beats))
+        busy, accept, emit, last = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            # The first pass is never ahead of the second by more than a block.
+            self.i.ready.eq(~busy | emit | (write_beat != read_beat)),
+            accept.eq(self.i.valid & self.i.ready),
+            self.o.valid.eq(busy),
+            emit.eq(busy & self.o.ready),
+            last.eq(read_beat.all()),
+            write.addr.eq(write_beat),
+            write.data.eq(self.i.payload.as_value()),
+            write.en.eq(accept),
+            read.addr.eq(read_beat),
+        ]
+        done = Signal()
+        m.d.comb += done.eq(accept & write_beat.all())
+        with m.If(accept):
+            m.d.sync += write_beat.eq(write_beat + 1)
+        with m.If(emit):
+            m.d.sync += read_beat.eq(read_beat + 1)
+        with m.If(done):
+            m.d.sync += busy.eq(1)
+        with m.Elif(emit & last):
+            m.d.sync += busy.eq(0)
+
+        ranks = self._search(m, accept, done, write_beat)
+        outliers, top = ranks[:-1], ranks[-1].magnitude
+        payload = self.o.payload
+        m.d.comb += payload.last.eq(last)
+        for j, rank in enumerate(outliers):
+            m.d.comb += payload.outliers[j].eq(Cat(rank.magnitude, rank.sign))
+            m.d.comb += payload.positions[j].eq(rank.position)
+        taken = self._taken(m, [rank.position for rank in outliers], read_beat)
+        nan = Signal()
+        m.d.comb += nan.eq(top.all())
+        make = self._int_code if p.element == "int" else self._fp4_code
+        reference = Signal(8)
+        if p.element == "int":
+            # Scale 0 shifts its subnormals as scale 1 would, from one place higher.
+            m.d.comb += [reference.eq(Cat(top[0] | ~top.any(), top[1:])), payload.scale.eq(top)]
+        else:
+            # The largest magnitude stands at the exponent 2 above the scale, which is at least 0.
+            small = Signal()
+            m.d.comb += [
+                small.eq(~top[1:].any()),
+                reference.eq(Mux(small, 2, top)),
+                payload.scale.eq(Mux(nan, 255, reference - 2)),
+            ]
+        for i in range(p.lanes):
+            code = make(m, read.data[16 * i : 16 * (i + 1)], reference, ~top.any(), f"lane{i}")
+            dropped = nan | taken[i] if p.n else nan
+            m.d.comb += payload.codes[i].eq(Mux(dropped, 0, code))
+        return m
+
+    def _search(self, m: Module, accept: Value, done: Value, beat: Signal) -> list[_Rank]:
+        """The list after a block's final beat, held for its second pass."""
+        p = self._params
+
+        def registers(name: str) -> list[_Rank]:
+            made = []
+            for r in range(p.n):
+                magnitude = Signal(15, name=f"{name}{r}_magnitude", reset_less=True)
+                sign = Signal(name=f"{name}{r}_sign", reset_less=True)
+                position = Signal(p.position_bits, name=f"{name}{r}_position", reset_less=True)
+                made.append(_Rank(magnitude, sign, position))
+            top = Signal(8, name=f"{name}{p.n}_exponent", reset_less=True)
+            return [*made, _Rank(top, Const(0, 1), Const(0, 1))]
+
+        working, held = registers("working"), registers("held")
+        ranks = working
+        for i in range(p.lanes):
+            ranks = self._insert(m, ranks, i, beat)
+        for registered, condition in ((working, accept), (held, done)):
+            with m.If(condition):
+                for old, new in zip(registered, ranks, strict=True):
+                    m.d.sync += old.magnitude.eq(new.magnitude)
+                for old, new in zip(registered[:-1], ranks[:-1], strict=True):
+                    m.d.sync += [old.sign.eq(new.sign), old.position.eq(new.position)]
+        return held
+
+    def _insert(self, m: Module, ranks: list[_Rank], i: int, beat: Signal) -> list[_Rank]:
+        """The list with lane i of the beat in its place; an equal magnitude stays above it."""
+        p = self._params
+        x = self.i.payload.x[i]
+        magnitude, sign = x[:15], x[15]
+        place = Cat(Const(i, (p.lanes - 1).bit_length()), beat) if p.lanes > 1 else beat
+        new = _Rank(magnitude, sign, place)
+        made: list[_Rank] = []
+        above: Value | None = None
+        for r, rank in enumerate(ranks):
+            name = f"insert{i}_{r}"
+            better = Signal(name=f"{name}_better")
+            value = magnitude if r < p.n else magnitude[7:]
+            more = value > rank.magnitude
+            if r >= i:
+                # Still empty: fewer than r + 1 elements came before this one.
+                more = more | (beat <= (r - i) // p.lanes)
+            m.d.comb += better.eq(more)
+            fields: list[Value] = []
+            names = ("magnitude", "sign", "position") if r < p.n else ("exponent",)
+            for f, label in enumerate(names):
+                old, fresh = rank.fields[f], new.fields[f]
+                pushed = ranks[r - 1].fields[f] if r else fresh
+                if r == p.n:
+                    fresh, pushed = magnitude[7:], pushed[7:] if r else magnitude[7:]
+                field = Signal(len(old), name=f"{name}_{label}")
+                moved = fresh if above is None else Mux(above, pushed, fresh)
+                m.d.comb += field.eq(Mux(better, moved, old))
+                fields.append(field)
+            if r == p.n:
+                fields += [Const(0, 1), Const(0, 1)]
+            made.append(_Rank(*fields))
+            above = better
+        return made
+
+    def _taken(self, m: Module, positions: list[Value], beat: Signal) -> Value:
+        """Which lanes of the beat hold an outlier."""
+        p = self._params
+        lanes = (p.lanes - 1).bit_length()
+        taken = Const(0, p.lanes)
+        for j, position in enumerate(positions):
+            here = Signal(p.lanes, name=f"taken{j}")
+            match = Signal(name=f"taken{j}_beat")
+            m.d.comb += match.eq(position[lanes:] == beat)
+            m.d.comb += [here[i].eq(match & (position[:lanes] == i)) for i in range(p.lanes)]
+            taken = taken | here
+        return taken
+
+    def _distance(
+        self, m: Module, x: Value, reference: Value, most: int, name: str
+    ) -> tuple[Value, Value]:
+        """Distance of an element from the reference, at least `most` for all beyond; normal."""
+        normal = Signal(name=f"{name}_normal")
+        apart = Signal(8, name=f"{name}_apart")
+        m.d.comb += normal.eq(x[7:15].any())
+        m.d.comb += apart.eq(reference - Cat(x[7] | ~normal, x[8:15]))
+        size = most.bit_length()
+        distance = Signal(size, name=f"{name}_distance")
+        m.d.comb += distance.eq(apart[:size] | apart[size:].any().replicate(size))
+        return distance, normal
+
+    def _round(self, m: Module, value: Value, keep: int, name: str) -> tuple[Value, Value]:
+        """The top `keep` bits of a value and whether rounding adds one to them."""
+        below = value[: len(value) - keep]
+        guard = below[-1] if len(below) else Const(0, 1)
+        kept = value[len(below) :]
+        up = round_up(
+            m,
+            odd=kept[0],
+            guard=guard,
+            sticky=below[:-1].any() if len(below) > 1 else Const(0, 1),
+            rounding=Rounding(self._params.rounding),
+            name=f"{name}_up",
+        )
+        return kept, up
+
+    def _int_code(
+        self, m: Module, x: Value, reference: Value, zero_scale: Value, name: str
+    ) -> Value:
+        """Sign-magnitude code of b bits; -0 does not occur."""
+        p = self._params
+        keep = p.b - 1
+        amount, normal = self._distance(m, x, reference, p.b, name)
+        significand = Signal(8, name=f"{name}_significand")
+        high = Cat(x[:7], normal)
+        m.d.comb += significand.eq(Mux(zero_scale, Cat(Const(0, 1), x[:7]), high))
+        shifted = self._shift(m, significand, amount, name)
+        kept, up = self._round(m, shifted, keep, name)
+        magnitude = Signal(keep, name=f"{name}_magnitude")
+        m.d.comb += magnitude.eq(kept + (up & ~kept.all()))
+        return Cat(magnitude, x[15] & magnitude.any())
+
+    def _fp4_code(
+        self, m: Module, x: Value, reference: Value, zero_scale: Value, name: str
+    ) -> Value:
+        """E2M1 code: two bits at a place that the upper three exponents move up."""
+        apart, normal = self._distance(m, x, reference, 7, name)
+        near = [Signal(name=f"{name}_near{i}") for i in range(2)]
+        m.d.comb += [near[i].eq(apart == i) for i in range(2)]
+        # A subnormal one below the reference has no hidden bit to stand there: one place higher.
+        low = Signal(name=f"{name}_low")
+        significand = Signal(8, name=f"{name}_significand")
+        amount = Signal(3, name=f"{name}_amount")
+        m.d.comb += [
+            low.eq(near[1] & ~normal),
+            significand.eq(Mux(low, Cat(Const(0, 1), x[:7]), Cat(x[:7], normal))),
+            amount.eq(Mux(near[0] | near[1], 0, apart - 2)),
+        ]
+        shifted = self._shift(m, significand, amount, name)
+        kept, up = self._round(m, shifted, 2, name)
+        base = Cat(near[1] & ~low, near[0])
+        whole = Signal(4, name=f"{name}_whole")
+        m.d.comb += whole.eq(Cat(Const(0, 1), base) + kept + up)
+        return Cat(whole[:3] | whole[3].replicate(3), x[15])
+
+    def _shift(self, m: Module, value: Value, amount: Value, name: str) -> Value:
+        """`value` shifted right, with room below so that nothing is lost."""
+        current: Value = value
+        for i in range(len(amount)):
+            step = 1 << i
+            whole = Cat(current, Const(0, step))
+            still = Cat(Const(0, step), current)
+            row = Signal(len(whole), name=f"{name}_by{step}")
+            m.d.comb += row.eq(Mux(amount[i], whole, still))
+            current = row
+        return current
