@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Emitted RTLIL and Verilog: ports, their order, padding, TLAST, and the same text every time."""
 
 import os
@@ -126,3 +127,14 @@ def test_bad_names_and_components() -> None:
         emit.verilog(None, "3x")
     with pytest.raises(UsageError, match="str has no stream 'i' with named fields"):
         emit.rtlil("x", "top")
+
+
+def test_last_of_two_bits_is_refused() -> None:
+    from amaranth.lib import data, stream, wiring
+
+    class Wrong(wiring.Component):
+        i: wiring.In(stream.Signature(data.StructLayout({"last": 2})))
+        o: wiring.Out(stream.Signature(data.StructLayout({"last": 1})))
+
+    with pytest.raises(UsageError, match="field last must be 1 bit to become TLAST, got 2"):
+        emit.rtlil(Wrong(), "top")

@@ -198,10 +198,13 @@ def test_too_long_a_run_is_stopped(tmp_path: Path) -> None:
     assert result.failure.startswith("no result after 0.2 s")
 
 
-def test_waves(tmp_path: Path) -> None:
-    result = verify(tmp_path, waves=True)
+@pytest.mark.parametrize("name", simulator.SIMULATORS)
+def test_waves(name: str, tmp_path: Path) -> None:
+    if name == "icarus" and QUICK != "icarus":
+        pytest.skip("iverilog is not installed")
+    result = verify(tmp_path, simulator=name, waves=True)
     assert result.passed, result.failure
-    record = tmp_path / f"waves.{simulator.waves_suffix(QUICK)}"
+    record = tmp_path / f"waves.{simulator.waves_suffix(name)}"
     assert record.stat().st_size > 1000
 
 

@@ -66,13 +66,13 @@ def _key(command: list[str], source: bytes) -> str:
     kept = []
     skip = False
     for argument in command[1:]:
-        # Where the object and its dependencies go does not change the object; include paths
-        # have done their work in the preprocessed source.
+        # Where the object and its dependencies go does not change the object; include paths and
+        # macros have done their work in the preprocessed source.
         if skip:
             skip = False
-        elif argument in ("-o", "-MF", "-MT", "-MQ", "-I", "-include"):
+        elif argument in ("-o", "-MF", "-MT", "-MQ", "-I", "-D", "-include"):
             skip = True
-        elif argument not in ("-MMD", "-MD", "-MP") and not argument.startswith("-I"):
+        elif argument not in ("-MMD", "-MD", "-MP") and not argument.startswith(("-I", "-D")):
             kept.append(os.path.basename(argument) if argument.endswith(".cpp") else argument)
     parts = [version, *(part.encode() for part in kept), source]
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

@@ -69,10 +69,10 @@ def version(simulator: str) -> str:
 
 
 def waves_suffix(simulator: str) -> str:
-    """`fst`, or `vcd` where Verilator's FST writer cannot be compiled for want of lz4.h."""
+    """`fst`, or `vcd` where Verilator's FST writer lacks the headers of LZ4 and zlib."""
     if simulator == "icarus":
         return "fst"
-    probe = ["g++", "-E", "-x", "c++", "-include", "lz4.h", os.devnull]
+    probe = ["g++", "-E", "-x", "c++", "-include", "lz4.h", "-include", "zlib.h", os.devnull]
     return "fst" if subprocess.run(probe, capture_output=True).returncode == 0 else "vcd"
 
 
