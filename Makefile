@@ -38,7 +38,7 @@ types:
 	@rm -f build/typing/narrowgauge/__pycache__
 
 bench: $(VENV)/.test ## speed of the quantiser beside other libraries
-	@$(PY) -m narrowgauge.golden.formats.benchmark
+	@$(PY) -m tests.benchmarks.quantize
 
 doctor: $(VENV)/.flow ## which tools are here, which are missing
 	@$(PY) -m narrowgauge doctor

@@ -93,22 +93,18 @@ targets:
     toplevel: {name}
   lint:
     <<: *default
-    default_tool: verilator
-    tools:
-      verilator:
-        mode: lint-only
-        verilator_options: [{options}]
+    flow: lint
+    flow_options:
+      tool: verilator
+      verilator_options: [{options}]
   sim:
-    default_tool: icarus
     filesets: [rtl, bench]
     parameters: [input, expected]
     toplevel: {name}_tb
-    tools:
-      icarus:
-        iverilog_options: [-g2012]
-      verilator:
-        mode: binary
-        verilator_options: [--timing, -Wno-fatal]
+    flow: sim
+    flow_options:
+      tool: icarus
+      iverilog_options: [-g2012]
 """
 
 

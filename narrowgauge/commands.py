@@ -114,7 +114,7 @@ def synth(options: argparse.Namespace) -> int:
     else:
         from narrowgauge.synth import report
 
-        print(report.table(records))
+        print(report.table(records, style="text"))
     return 0
 
 
