@@ -387,7 +387,7 @@ def test_payload() -> None:
     fmt = MXOpal(k=8, n=2, b=4)
     fields = [(f.name, f.width, f.count, f.encoding) for f in fmt.payload.fields]
     assert fields == [
-        ("codes", 4, 8, "signed"),
+        ("codes", 4, 8, "sign_magnitude"),
         ("scale", 8, None, "unsigned"),
         ("outliers", 16, 2, "unsigned"),
         ("positions", 3, 2, "unsigned"),

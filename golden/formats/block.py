@@ -41,7 +41,8 @@ class MXOpal:
       L = 2**(b-1) - 1, and reads back as q * 2**(E-(b-2)). The kept maximum lies in [1, 2) * 2**E,
       so the clip acts only where rounding reaches 2**(b-1). -0 becomes 0.
     - The code of an outlier's slot is 0, so that an integer dot product over all k slots is right
-      without a mask. The code -L-1 is never made; it reads as its integer value.
+      without a mask. In memory codes are sign and magnitude, which a quantiser makes and a
+      multiplier takes without negation; both zeros read 0.
 
     n = 0 is plain MXINT of width b, and k = 32, n = 0, b = 8 is OCP's MXINT8 for bf16 input.
 
@@ -106,7 +107,7 @@ class MXOpal:
                 name="codes",
                 width=self.b,
                 count=self.k,
-                encoding="signed",
+                encoding="sign_magnitude",
                 format=self.element.name,
             ),
             Field(name="scale", width=8, format="e8m0"),
