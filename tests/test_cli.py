@@ -104,7 +104,14 @@ def test_a_mismatch_is_exit_code_1(narrowgauge: Run, tmp_path: Path) -> None:
     assert "word = 0x05" in done.stdout
     assert done.stderr == ""
     assert ET.parse(tmp_path / "results.xml").getroot().get("failures") == "1"
-    # The same folder, without the change: nothing of the failure stays.
+    flow = ("flow", "lzc/w8", "--liberty", "generic", "-q")
+    done = narrowgauge(*flow, PYTHONPATH=str(tmp_path / "site"))
+    assert done.returncode == 1
+    assert re.search(r"^lzc/w8 .* FAIL$", done.stdout, re.M)
+    assert "1 failed: lzc/w8" in done.stdout
+    assert not json.loads((tmp_path / "build/flow/report.json").read_text())["passed"]
+    # The same folders, without the change: nothing of the failure stays.
+    assert narrowgauge(*flow).returncode == 0
     assert narrowgauge(*arguments).returncode == 0
 
 
