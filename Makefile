@@ -14,6 +14,10 @@ PARTS := golden hdl verify synth
 export AMARANTH_USE_YOSYS := builtin
 unexport PYTHONPATH
 
+ifneq ($(words $(CURDIR)),1)
+$(error the path of this folder holds a space, which Verilator's makefiles cannot take: $(CURDIR))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help flow test lint types bench doctor clean
 

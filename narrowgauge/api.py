@@ -124,6 +124,8 @@ def verify(
         for point in selected:
             point.entry.golden.vectors(point.params, level, seed)
     require("verify")
+    if " " in str(Path(build_dir).resolve()):
+        raise UsageError(f"Verilator's makefiles take no folder with a space, got {build_dir!r}")
     report = None if junit is None else outputs.folder(Path(junit).parent) / Path(junit).name
     target = outputs.folder(build_dir)
     from narrowgauge.verify import junit as xml

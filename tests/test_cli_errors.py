@@ -66,6 +66,7 @@ def test_impossible_parameters(
         (["generate", "lzc", "--set", "width"], "expected NAME=VALUE, got 'width'"),
         (["synth", "lzc", "--liberty", "none.lib"], "none.lib"),
         (["flow", "lzc", "--liberty", "none.lib"], "none.lib"),
+        (["verify", "lzc", "-o", "a b"], "take no folder with a space, got 'a b'"),
         (["vectors", "lzc", "--input", "none.npz"], "no file 'none.npz'"),
         (["teleport"], "invalid choice: 'teleport'"),
         ([], "COMMAND"),

@@ -188,3 +188,10 @@ def test_make_says_which_python_it_needs(target: str, tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "Python 3.8.2 is too old: Python 3.11 or newer is needed" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_make_takes_no_path_with_a_space(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    done = make(tmp_path / "a b", "flow")
+    assert done.returncode == 2
+    assert "the path of this folder holds a space" in done.stderr
