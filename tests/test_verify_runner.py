@@ -22,7 +22,7 @@ from verify_designs import (
 )
 
 from narrowgauge.golden.errors import MissingToolError, UsageError
-from narrowgauge.verify import runner, simulator
+from narrowgauge.verify import runner, simulator, verdict
 from narrowgauge.verify.patterns import PATTERNS
 
 # Faults do not depend on the simulator; the interpreted one needs no compiler.
@@ -174,7 +174,7 @@ def test_silent_simulator_is_a_failure(
 def test_results_file_is_read_with_suspicion(text: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "results.xml"
     path.write_text(text)
-    assert reason in runner._cocotb_verdict(path)
+    assert reason in verdict.cocotb_verdict(path)
 
 
 def test_a_beat_less_than_counted_is_a_failure(
