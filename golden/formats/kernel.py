@@ -118,8 +118,9 @@ def _put_specials(
 ) -> None:
     """Write what Inf and NaN become, in place; `values` are those that `special` selects."""
     if fmt.keeps_specials:
-        rules = {"rounding": fmt.rounding, "overflow": Overflow.NONFINITE}
-        codes[special] = vector.encode(fmt.element, values, **rules)
+        codes[special] = vector.encode(
+            fmt.element, values, rounding=fmt.rounding, overflow=Overflow.NONFINITE
+        )
         return
     bad = special.any(axis=1)
     codes[bad] = 0

@@ -36,7 +36,9 @@ def _integers() -> list[IntFormat]:
     ]
 
 
-ELEMENT_FORMATS: dict[str, Format] = {f.name: f for f in (*_floats(), E8M0(), *_integers())}
+_ALL: tuple[Format, ...] = (*_floats(), E8M0(), *_integers())
+
+ELEMENT_FORMATS: dict[str, Format] = {f.name: f for f in _ALL}
 """Name -> format. `tf32` is 19 bits: the significand of fp16 on the exponent of fp32."""
 
 _IEEE = re.compile(r"ieee_e(\d+)m(\d+)")

@@ -23,8 +23,8 @@ __all__ = ["BlockTensor", "bf16_codes", "bf16_values", "dequantize", "quantize",
 def bf16_codes(x: npt.NDArray[np.floating]) -> npt.NDArray[np.uint16]:
     """float32 or float64 to bf16 codes: nearest even, overflow to Inf, NaN to the canonical one."""
     if x.dtype != np.float32:
-        rules = {"rounding": Rounding.RNE, "overflow": Overflow.NONFINITE}
-        return vector.encode(BF16, x, **rules).astype(np.uint16)
+        codes = vector.encode(BF16, x, rounding=Rounding.RNE, overflow=Overflow.NONFINITE)
+        return codes.astype(np.uint16)
     bits = np.asarray(x, order="C").view(np.uint32)
     rounded = (bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16
     return np.where(np.isnan(x), np.uint16(BF16.nan_code or 0), rounded.astype(np.uint16))

@@ -86,7 +86,7 @@ def model(params: Params, batch: Batch) -> Batch:
     terms = window.convert(
         aligned.sum(axis=1),
         reference - 254 - params.fraction,
-        nan.any(axis=1),
+        np.asarray(nan.any(axis=1)),
         (inf & ~negative).any(axis=1),
         (inf & negative).any(axis=1),
     )

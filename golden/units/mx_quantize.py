@@ -158,9 +158,9 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     if level == "real":
         parts = []
         for activations in samples.load().activations.values():
-            rows = activations[:: max(1, len(activations) // 8)]
-            rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % params.k)))
-            parts.append(rows.reshape(-1, params.k))
+            tokens = activations[:: max(1, len(activations) // 8)]
+            tokens = np.pad(tokens, ((0, 0), (0, -tokens.shape[1] % params.k)))
+            parts.append(tokens.reshape(-1, params.k))
         return {"x": np.concatenate(parts).astype(np.int64)}
     count = blocks(level, smoke=600)
     shape = (count, params.k)
