@@ -72,8 +72,8 @@ def synthesize(
     parameters : what the design was made with; copied to the record, values must be JSON
     cache_dir : folder of results by content, made when absent; None keeps no results
     recipe : switches and scripts
-    keep : folder for the mapped netlists (`NAME.area.json`, `.v`, `NAME.speed...`), the script and
-        the log; with it the flow always runs
+    keep : folder for the mapped netlists (`NAME.area.json`, `NAME.area.v`, `NAME.speed...`), the
+        script and the log (`NAME.flow.ys`, `.log`); with it the flow always runs
 
     Raises
     ------
@@ -122,17 +122,15 @@ class _Job:
     def run(
         self, folder: Path, macs: int | None, parameters: Mapping[str, object], stamp: str
     ) -> Record:
-        """Front end and area run, then the speed run unless the design is too large for it."""
+        """One Yosys process: front end, then one ABC run for each netlist."""
         (folder / "design.il").write_text(self.rtlil, encoding="utf-8")
         (folder / "cells.lib").write_text(self.library.text, encoding="utf-8")
-        front = [*self.recipe.front(self.name), "write_rtlil front.il"]
-        log = self._yosys(folder, "area", [*front, *Recipe.back(self.recipe.area, "area")])
-        measured, area, creator = self._read(folder, "area", log)
+        log = self._yosys(folder, [*self.recipe.front(self.name), *self.recipe.back()])
+        delays = [float(text) for text in _DELAY.findall(log)]
+        measured, area, creator = self._read(folder, "area", log, delays[:1])
         speed = None
-        if self.recipe.speed is not None and sum(area.cells.values()) <= self.recipe.speed_limit:
-            back = Recipe.back(self.recipe.speed, "speed")
-            log = self._yosys(folder, "speed", ["read_rtlil front.il", "design -save front", *back])
-            speed = self._read(folder, "speed", log)[1]
+        if self.recipe.speed is not None:
+            speed = self._read(folder, "speed", log, delays[1:2])[1]
         pyosys = _pyosys_version()
         version = re.match(r"Yosys (\S+ \(git sha1 \w+)", creator)
         return Record(
@@ -157,9 +155,9 @@ class _Job:
             flow_digest=stamp,
         )
 
-    def _yosys(self, folder: Path, goal: str, commands: list[str]) -> str:
+    def _yosys(self, folder: Path, commands: list[str]) -> str:
         """Run a script; the log, or a `SynthesisError` that names the file it was kept in."""
-        script = folder / f"{goal}.ys"
+        script = folder / "flow.ys"
         script.write_text("\n".join(commands) + "\n", encoding="utf-8")
         result = subprocess.run(
             # -P: the neighbours of the runner must not shadow other modules
@@ -171,7 +169,7 @@ class _Job:
             check=False,
         )
         log = result.stdout + result.stderr
-        (folder / f"{goal}.log").write_text(log, encoding="utf-8")
+        (folder / "flow.log").write_text(log, encoding="utf-8")
         if result.returncode:
             raise self._failure(log, result.returncode)
         return log
@@ -186,7 +184,7 @@ class _Job:
         return SynthesisError(f"{self.name}: Yosys: {reason} (log: {kept})")
 
     def _read(
-        self, folder: Path, goal: Literal["area", "speed"], log: str
+        self, folder: Path, goal: Literal["area", "speed"], log: str, delays: list[float]
     ) -> tuple[netlist.Netlist, Run, str]:
         document = json.loads((folder / f"{goal}.json").read_text(encoding="utf-8"))
         try:
@@ -195,7 +193,6 @@ class _Job:
             logs = self.logs or Path(tempfile.mkdtemp(prefix="narrowgauge-log-"))
             _write(logs / f"{self.name}.log", log)
             raise SynthesisError(f"{error} (log: {logs / self.name}.log)") from None
-        delays = _DELAY.findall(log)
         run = Run(
             goal=goal,
             cells=measured.cells,
@@ -204,7 +201,7 @@ class _Job:
             depth=measured.depth,
             start=measured.start,
             end=measured.end,
-            delay_ps=float(delays[-1]) if delays else 0.0,
+            delay_ps=delays[0] if delays else 0.0,
         )
         return measured, run, document["creator"]
 
@@ -212,13 +209,12 @@ class _Job:
 def _keep(folder: Path, keep: Path, name: str) -> None:
     """Move what a run made to the folder the caller named."""
     keep.mkdir(parents=True, exist_ok=True)
-    for goal in ("area", "speed"):
-        for suffix in ("ys", "json", "v", "log"):
-            source = folder / f"{goal}.{suffix}"
-            if source.exists():
-                aside = keep / f"{name}.{goal}.{suffix}.{os.getpid()}"
-                shutil.copyfile(source, aside)
-                aside.replace(keep / f"{name}.{goal}.{suffix}")
+    for file in ("flow.ys", "flow.log", "area.json", "area.v", "speed.json", "speed.v"):
+        if (folder / file).exists():
+            kept = keep / f"{name}.{file}"
+            aside = kept.with_name(f"{kept.name}.{os.getpid()}")
+            shutil.copyfile(folder / file, aside)
+            aside.replace(kept)
 
 
 def _write(path: Path, text: str) -> None:

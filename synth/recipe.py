@@ -6,16 +6,34 @@ from dataclasses import asdict, dataclass
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["AREA", "DEFAULT", "SPEED", "Recipe"]
+__all__ = ["AREA", "DEFAULT", "LOGIC", "SPEED", "Recipe"]
 
-_CLEAN = "strash; &get -n; &fraig -x -C 100; &put; dc2; dc2; dch -f -C 50"
-# Both SAT steps are bounded by conflicts: unbounded, they run for minutes on multiplier trees.
+LOGIC = "strash; &get -n; &fraig -x -C 100; &put; dc2; dc2; &get -n; &dch -f -C 50"
+"""ABC: what both mappings start from. Its SAT steps are bounded by conflicts: unbounded, they run
+for minutes on multiplier trees."""
 
-AREA = f"{_CLEAN}; amap -m; topo; dnsize; stime -p"
+AREA = "&put; amap -m; topo; dnsize; stime -p"
 """ABC: least area; nothing is buffered."""
 
-SPEED = f"{_CLEAN}; map -B 0.9; topo; buffer -c; upsize; dnsize; stime -p"
+SPEED = "&put; map -B 0.9; topo; buffer -c; upsize -I 40; dnsize; stime -p"
 """ABC: least delay first, then buffers and drive strengths."""
+
+_BOOTH = [
+    "opt_expr",
+    "opt_clean",
+    "opt -nodffe -nosdff",
+    "wreduce",
+    "peepopt",
+    "opt_clean",
+    "select -set signed t:$mul r:A_SIGNED=1 %i",
+    "select -set unsigned t:$mul r:A_SIGNED=0 %i",
+    "select -set b5 r:A_WIDTH>=5 r:B_WIDTH>=5 %i",
+    "select -set b7 r:A_WIDTH>=7 r:B_WIDTH>=7 %i",
+    "select -set b4 r:A_WIDTH=4 r:B_WIDTH=4 %i",
+    "booth @signed @b5 @b4 %u %i @unsigned @b7 %i %u",
+]
+"""Yosys: Booth where it is smaller, measured one multiplier at a time (docs/synthesis.md): signed
+4 x 4 and from 5 x 5, unsigned from 7 x 7. Below, it costs up to 40 % (unsigned 24 x 4)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,24 +42,24 @@ class Recipe:
 
     Parameters
     ----------
-    booth : multiplications become radix-4 Booth multipliers (Yosys `booth`)
-    area, speed : ABC scripts of the two runs; `speed` None leaves the second run out
-    speed_limit : cells; where the area run has more, the second run is left out
+    booth : the wider multiplications become radix-4 Booth multipliers (Yosys `booth`)
+    logic : ABC script that ends with the optimised logic in the &-space
+    area, speed : ABC scripts of the two mappings of it; `speed` None leaves the second out
     memory_bits : memories of at most this many bits become flip-flops, larger ones are counted
     """
 
     booth: bool = True
+    logic: str = LOGIC
     area: str = AREA
     speed: str | None = SPEED
-    speed_limit: int = 400_000
     memory_bits: int = 256
 
     def __post_init__(self) -> None:
-        if not self.area.strip():
-            raise UsageError("area script must not be empty")
-        for name in ("speed_limit", "memory_bits"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("logic", "area"):
+            if not getattr(self, name).strip():
+                raise UsageError(f"{name} script must not be empty")
+        if self.memory_bits < 0:
+            raise UsageError(f"memory_bits must be at least 0, got {self.memory_bits}")
 
     @property
     def digest(self) -> str:
@@ -54,8 +72,6 @@ class Recipe:
 
         Initial values are dropped: silicon has none. Read-only memories become logic.
         """
-        booth = " -booth" if self.booth else ""
-        synth = f"synth -top {name} -flatten -noabc{booth}"
         return [
             "libcache -scl -disable",
             "read_rtlil design.il",
@@ -65,7 +81,9 @@ class Recipe:
             "chformal -remove",
             "delete t:$print",
             "setattr -unset init w:*",
-            f"{synth} -run begin:fine",
+            # Sharing asks a SAT solver about pairs of shifters, which takes minutes and finds none.
+            *(_BOOTH if self.booth else []),
+            f"synth -top {name} -flatten -noabc -noshare -run begin:fine",
             "select t:$mem_v2",
             "write_json -selected memories.json",
             "select -clear",
@@ -81,17 +99,31 @@ class Recipe:
             "design -save front",
         ]
 
-    @staticmethod
-    def back(script: str, netlist: str) -> list[str]:
-        """Yosys: one ABC run on the saved front end; the netlist as JSON and Verilog."""
-        commands = ",".join(script.replace("; ", ";").split(" ")) if script else ""
+    def back(self) -> list[str]:
+        """Yosys: one ABC run that maps the saved front end twice; the netlists as JSON and Verilog.
+
+        The area netlist is set aside as BLIF and read back, since Yosys takes over one network.
+        """
+        area = f"{self.logic}; {self.area}"
+        if self.speed is None:
+            return [_abc(area), *_write("area")]
         return [
+            _abc(f"{area}; write_blif area.blif; {self.speed}"),
+            *_write("speed"),
             "design -load front",
-            f"abc -liberty cells.lib -script +{commands}",
-            "opt_clean -purge",
-            f"write_json {netlist}.json",
-            f"write_verilog -noattr {netlist}.v",
+            _abc("read_blif area.blif"),
+            *_write("area"),
         ]
+
+
+def _abc(script: str) -> str:
+    """Yosys takes a script on its command line with commas for spaces."""
+    commands = [command.strip() for command in script.split(";") if command.strip()]
+    return f"abc -liberty cells.lib -script +{';'.join(c.replace(' ', ',') for c in commands)}"
+
+
+def _write(netlist: str) -> list[str]:
+    return ["opt_clean -purge", f"write_json {netlist}.json", f"write_verilog -noattr {netlist}.v"]
 
 
 DEFAULT = Recipe()
