@@ -24,7 +24,7 @@ endif
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-flow: $(VENV)/.flow ## generate, verify and synthesise everything; report in build/flow (FLOW=... adds options)
+flow: $(VENV)/.flow ## generate, verify and synthesise the units; report in build/flow (FLOW=... adds options)
 	@$(PY) -m narrowgauge flow $(FLOW)
 
 test: lint ## style, types and all tests (PYTEST=... replaces the options of pytest)

@@ -239,6 +239,7 @@ def flow(
 ) -> "Report":
     """Generate, verify and synthesise the points, measure quantisation error, write the report.
 
+    No name is every point of the units and the first of each arithmetic component.
     A mismatch is in the report (`passed` is false), not an exception.
     """
     _seed(seed)
@@ -249,5 +250,6 @@ def flow(
 
     library.load(liberty)
     target, kept = outputs.folder(output), outputs.folder(cache)
+    selected = selected if names else main.default()
     settings = main.Settings(output=target, cache=kept, liberty=liberty, seed=seed)
     return main.run(selected, settings, jobs=jobs, progress=progress)

@@ -87,8 +87,9 @@ def _common() -> _Parser:
 def _options(sub: argparse.ArgumentParser, *wanted: str) -> None:
     """Add the options that several commands share."""
     if "names" in wanted:
+        rest = "everything" if sub.prog.split()[-1] != "flow" else "the units and some of arith"
         sub.add_argument(
-            "names", nargs="*", metavar="UNIT[/POINT]", help="what to work on; none is everything"
+            "names", nargs="*", metavar="UNIT[/POINT]", help=f"what to work on; none is {rest}"
         )
     if "set" in wanted:
         sub.add_argument(

