@@ -1,13 +1,13 @@
 """Floating-point multiplier: subnormals are normalised after the product, with one shifter."""
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.arith.fp_mul import Params
 from narrowgauge.golden.formats import FloatFormat, Overflow, Rounding
 from narrowgauge.hdl.arith.multiplier import multiply
-from narrowgauge.hdl.arith.rounder import normalise, pack, round_up
+from narrowgauge.hdl.arith.rounder import add, normalise, pack, round_up
 from narrowgauge.hdl.arith.shifter import leading_zeros
 
 __all__ = ["FpMul"]
@@ -89,7 +89,12 @@ class FpMul(wiring.Component):
         highest = offset + (1 << len(a.exponent)) + (1 << len(b.exponent)) - 2
         size = max(lowest.bit_length(), highest.bit_length())
         base = Signal(signed(1 + size), name="base")
-        m.d.comb += base.eq(a.exponent + b.exponent + offset)
+        # Biases are powers of two less one: a carry-in leaves a short constant to add.
+        wide, narrow = (a, b) if len(a.exponent) >= len(b.exponent) else (b, a)
+        exponents = add(
+            m, Cat(wide.exponent, Const(0, 1)), narrow.exponent, Const(1, 1), "exponents"
+        )
+        m.d.comb += base.eq(exponents + (offset - 1))
 
         # Two subnormals make more zeros than one, but then the exponent mostly allows no shift.
         needed = max(p.a_format.precision, p.b_format.precision) + 1

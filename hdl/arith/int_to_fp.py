@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from narrowgauge.golden.arith.int_to_fp import Params
 from narrowgauge.golden.formats import Overflow, Rounding
 from narrowgauge.hdl.arith.rounder import normalise, pack, round_up
-from narrowgauge.hdl.arith.shifter import leading_zeros
+from narrowgauge.hdl.arith.shifter import leading_zeros, magnitude
 
 __all__ = ["IntToFp"]
 
@@ -17,9 +17,10 @@ __all__ = ["IntToFp"]
 class IntToFp(wiring.Component):
     """`o = round(i * 2**scale)`.
 
-    Combinational. A two's complement integer is never negated: its leading sign bits are counted
-    and it is shifted as it is, the bits kept are complemented, and the one that negation adds at
-    the very end goes into the increment of the rounding.
+    Combinational. A two's complement integer that is only shifted left is never negated: its
+    leading sign bits are counted and it is shifted as it is, the bits kept are complemented, and
+    the one that negation adds at the very end goes into the increment of the rounding. Where it
+    may be shifted right too, filling with the sign costs more than the magnitude made first.
 
     Parameters
     ----------
@@ -47,11 +48,15 @@ class IntToFp(wiring.Component):
         p, fmt = self._params, self._params.format
         rounding, overflow = Rounding(p.rounding), Overflow(p.overflow)
 
-        twos = p.encoding == "signed"
-        bits = self.i.as_unsigned() if p.encoding == "unsigned" else self.i[:-1]
+        reach = 1 << (p.scale_width - 1) if p.scale_width else 0
         sign: Value = Const(0, 1) if p.encoding == "unsigned" else self.i[-1]
+        twos = p.encoding == "signed" and p.int_width - 2 + fmt.bias - 1 >= reach
+        if p.encoding == "signed" and not twos:
+            bits: Value = magnitude(m, self.i, "magnitude")
+        else:
+            bits = self.i.as_unsigned() if p.encoding == "unsigned" else self.i[:-1]
         width = len(bits)
-        # For a negative number this is the magnitude less one.
+        # For a negative number that is not negated, the magnitude less one.
         length = Signal(width, name="length")
         m.d.comb += length.eq(bits ^ sign.replicate(width) if twos else bits)
         count, none = leading_zeros(m, length, "length")
@@ -59,7 +64,6 @@ class IntToFp(wiring.Component):
         m.d.comb += zero.eq(none & ~sign if twos else none)
 
         offset = width - 1 + fmt.bias - 1
-        reach = 1 << (p.scale_width - 1) if p.scale_width else 0
         size = max((offset - reach).bit_length(), (offset + reach).bit_length())
         base = Signal(signed(1 + size), name="base")
         m.d.comb += base.eq((self.scale if p.scale_width else 0) + offset)
@@ -71,7 +75,6 @@ class IntToFp(wiring.Component):
             zero,
             lowest=offset - reach,
             keep=fmt.mantissa_bits + 2,
-            fill=sign if twos else None,
             name="normal",
         )
 
@@ -97,7 +100,7 @@ class IntToFp(wiring.Component):
         code = pack(
             m,
             fmt,
-            sign=sign if twos else sign & ~zero,
+            sign=sign & ~zero if p.encoding == "sign_magnitude" else sign,
             exponent=normal.exponent,
             significand=significand,
             up=total,

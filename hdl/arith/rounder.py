@@ -48,7 +48,6 @@ def normalise(
     *,
     lowest: int,
     keep: int,
-    fill: Value | None = None,
     name: str,
 ) -> Normal:
     """Shift left by `count`, or as far as the exponent allows, or right where it is negative.
@@ -60,7 +59,6 @@ def normalise(
     zero : 1 where the result is zero, whose exponent is 0
     lowest : least value of `base`, from which follows how much of the shifter is built
     keep : bits of the result, the guard bit included
-    fill : bit that a right shift brings in at the top; None is 0
     """
     width = len(base)
     most = min(len(value), 1 << len(count)) - 1
@@ -81,10 +79,8 @@ def normalise(
         return Normal(exponent=exponent, kept=kept, sticky=sticky)
 
     # 2**fine places above the value: the low bits of the shift are the same for left and right,
-    # and a right shift beyond those places leaves only the sticky bit. With a fill the value may
-    # be minus a power of two that lies one place above its own top.
-    places = keep if fill is None else keep + 1
-    fine = min((places - 1).bit_length(), (-lowest - 1).bit_length())
+    # and a right shift beyond those places leaves only the sticky bit.
+    fine = min((keep - 1).bit_length(), (-lowest - 1).bit_length())
     coarse = max(0, len(count) - fine)
     right = Signal(1, name=f"{name}_right")
     m.d.comb += right.eq(base[-1])
@@ -98,10 +94,9 @@ def normalise(
         m.d.comb += high.eq(Mux(right, 0, Mux(under, base[fine : fine + coarse], count[fine:]) + 1))
     else:
         m.d.comb += high.eq(~right)
-    top = Const(0, 1) if fill is None else fill
     kept, sticky = window(
         m,
-        Cat(value, top.replicate(1 << fine)),
+        Cat(value, Const(0, 1 << fine)),
         Cat(low, high),
         keep=keep,
         limit=(1 << fine) + most,

@@ -8,7 +8,7 @@ bit of the amount, each only as wide as what can still reach the result.
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.utils import ceil_log2
 
-__all__ = ["any_bit", "leading_zeros", "shift_right", "window"]
+__all__ = ["any_bit", "leading_zeros", "magnitude", "shift_right", "window"]
 
 
 def any_bit(m: Module, value: Value, name: str) -> Signal:
@@ -50,6 +50,30 @@ def leading_zeros(m: Module, value: Value, name: str) -> tuple[Value, Signal]:
             count.eq(Cat(Mux(upper_zero, lower, upper), upper_zero)),
         ]
     return count, zero
+
+
+def magnitude(m: Module, value: Value, name: str) -> Signal:
+    """|value| of a signed value, in as many bits: unsigned, so that the least value has one.
+
+    A bit of the negative is complemented where a lower one is set; the ORs of all lower bits are a
+    parallel prefix, a third smaller than complement and increment.
+    """
+    width = len(value)
+    below: list[Value] = [value[i] & value[-1] for i in range(width)]
+    step = 1
+    while step < width:
+        row = Signal(width, name=f"{name}_below{step}")
+        m.d.comb += row.eq(
+            Cat(
+                below[i] | below[i // step * step - 1] if i & step else below[i]
+                for i in range(width)
+            )
+        )
+        below = list(row)
+        step *= 2
+    result = Signal(width, name=name)
+    m.d.comb += result.eq(value.as_unsigned() ^ Cat(Const(0, 1), *below[:-1]))
+    return result
 
 
 def window(
