@@ -94,6 +94,10 @@ def verify(options: argparse.Namespace) -> int:
             print(f"{console.verdict(result.passed)}  {_sentence(result)}")
             for text in filter(None, [result.failure, result.mismatch]):
                 print("\n".join(f"      {line}" for line in text.splitlines()))
+        if options.waves:
+            for point in api.points(options.names, overrides=options.overrides):
+                for path in sorted(Path(options.output, point.identifier).glob("waves.*")):
+                    print(f"waves: {path.as_posix()}")
     return 0 if all(result.passed for result in results) else 1
 
 

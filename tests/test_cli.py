@@ -84,6 +84,14 @@ def test_verify_and_its_junit(narrowgauge: Run, tmp_path: Path) -> None:
     assert done.stderr.splitlines()[0].startswith("[1/1] verify lzc/w8 (")
 
 
+def test_waves_are_kept_and_named(narrowgauge: Run, tmp_path: Path) -> None:
+    done = narrowgauge("verify", "lzc/w8", "--waves", "-o", "sim")
+    assert done.returncode == 0, done.stderr
+    (path,) = re.findall(r"^waves: (.*)$", done.stdout, re.M)
+    assert path.startswith("sim/lzc_w8/waves.")
+    assert (tmp_path / path).stat().st_size > 10_000
+
+
 def test_a_mismatch_is_exit_code_1(narrowgauge: Run, tmp_path: Path) -> None:
     """The model is changed under the hardware, in every process that the command starts."""
     (tmp_path / "site").mkdir()
