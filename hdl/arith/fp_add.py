@@ -1,6 +1,6 @@
 """Floating-point adder: one path, operands ordered by magnitude, one shifter each way."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,42 +40,51 @@ class FpAdd(wiring.Component):
         rounding = Rounding(self._params.rounding)
         E, M = fmt.exponent_bits, fmt.mantissa_bits
 
-        # Order by magnitude.
-        swap, subtract = Signal(1, name="swap"), Signal(1, name="subtract")
-        larger, smaller = Signal(E + M, name="larger"), Signal(E + M, name="smaller")
-        first_sign = Signal(1, name="first_sign")
-        m.d.comb += [
-            swap.eq(self.a[:-1] < self.b[:-1]),
-            subtract.eq(self.a[-1] ^ self.b[-1]),
-            larger.eq(Mux(swap, self.b[:-1], self.a[:-1])),
-            smaller.eq(Mux(swap, self.a[:-1], self.b[:-1])),
-            first_sign.eq(Mux(swap, self.b[-1], self.a[-1])),
-        ]
-
         # Unpack; field 0 has the exponent of field 1 and no hidden bit.
-        hidden, small_hidden = Signal(1, name="hidden"), Signal(1, name="small_hidden")
-        exponent, small_exponent = Signal(E, name="exponent"), Signal(E, name="small_exponent")
+        exponents: list[Signal] = []
+        significands: list[Signal] = []
+        for name, code in (("a", self.a), ("b", self.b)):
+            hidden = Signal(1, name=f"{name}_hidden")
+            exponents.append(Signal(E, name=f"{name}_exponent"))
+            significands.append(Signal(M + 1, name=f"{name}_significand"))
+            m.d.comb += [
+                hidden.eq(code[M:-1].any()),
+                exponents[-1].eq(code[M:-1] | ~hidden),
+                significands[-1].eq(Cat(code[:M], hidden)),
+            ]
+
+        # Order by magnitude.
+        difference = Signal(signed(E + M + 2), name="difference")
+        swap, subtract = Signal(1, name="swap"), Signal(1, name="subtract")
+        first_sign = Signal(1, name="first_sign")
+        exponent = Signal(E, name="exponent")
+        larger, smaller = Signal(M + 1, name="larger"), Signal(M + 1, name="smaller")
         m.d.comb += [
-            hidden.eq(larger[M:].any()),
-            small_hidden.eq(smaller[M:].any()),
-            exponent.eq(larger[M:] | ~hidden),
-            small_exponent.eq(smaller[M:] | ~small_hidden),
+            difference.eq(Cat(significands[0], exponents[0]) - Cat(significands[1], exponents[1])),
+            swap.eq(difference[-1]),
+            subtract.eq(self.a[-1] ^ self.b[-1]),
+            first_sign.eq(Mux(swap, self.b[-1], self.a[-1])),
+            exponent.eq(Mux(swap, exponents[1], exponents[0])),
+            larger.eq(Mux(swap, significands[1], significands[0])),
+            smaller.eq(Mux(swap, significands[0], significands[1])),
         ]
 
-        # Align. A distance of M + 3 or more leaves the sticky bit alone, as all ones does.
-        distance = Signal(E, name="distance")
-        m.d.comb += distance.eq(exponent - small_exponent)
+        # Align. The distance does not wait for the order, but for its last increment. From M + 3
+        # on it leaves the sticky bit alone, as all ones does.
+        apart, distance = Signal(E, name="apart"), Signal(E, name="distance")
+        m.d.comb += [
+            apart.eq(exponents[0] - exponents[1]),
+            distance.eq((apart ^ swap.replicate(E)) + swap),
+        ]
         bits = min(E, (M + 3).bit_length())
         places = Signal(bits, name="places")
         m.d.comb += places.eq(distance[:bits] | distance[bits:].any().replicate(bits))
-        aligned, lost = shift_right(
-            m, Cat(Const(0, 2), smaller[:M], small_hidden), places, keep=M + 3, name="align"
-        )
+        aligned, lost = shift_right(m, Cat(Const(0, 2), smaller), places, keep=M + 3, name="align")
 
         # Add; the carry is the top bit, which a subtraction never sets.
         addend = Signal(M + 5, name="addend")
         m.d.comb += addend.eq(Cat(lost, aligned, 0) ^ subtract.replicate(M + 5))
-        total = add(m, Cat(Const(0, 3), larger[:M], hidden, Const(0, 1)), addend, subtract, "total")
+        total = add(m, Cat(Const(0, 3), larger, Const(0, 1)), addend, subtract, "total")
 
         # Below the guard bit there is something only where at most one leading bit cancelled.
         count, zero = leading_zeros(m, total[2:], "total")
@@ -104,7 +113,7 @@ class FpAdd(wiring.Component):
         special, nan, sign = (Signal(1, name=name) for name in ("special", "nan", "sign"))
         cancelled = Signal(1, name="cancelled")
         m.d.comb += [
-            special.eq(larger[M:].all()),
+            special.eq(exponent.all()),
             cancelled.eq(zero & subtract),
             nan.eq(special & (larger[:M].any() | cancelled)),
             sign.eq(first_sign & ~cancelled),
