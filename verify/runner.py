@@ -106,6 +106,7 @@ def _fill(
         "version": version,
         "sources": [str(files["dut"]), str(files["harness"])],
         "waves": simulators.waves_suffix(simulator) if waves else "",
+        "thorough": level == "full",
         "runs": runs,
         "limits": limits,
         **{key: str(files[key]) for key in ("input", "output", "status", "results")},

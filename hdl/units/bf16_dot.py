@@ -7,7 +7,7 @@ full adders. One conversion and one FP32 addition a beat follow (`window.Accumul
 Latency 3, one beat a cycle.
 """
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,28 +19,57 @@ from narrowgauge.hdl.units.window import Accumulator, Bf16Operand, align, any_of
 __all__ = ["Bf16Dot"]
 
 
-class _Lane:
-    """One product: `term` in one's complement with its `sign`, exponent `field`, special cases."""
+class _Lane(wiring.Component):
+    """One product, aligned: `term` in one's complement with its `sign`, and its special cases.
 
-    def __init__(self, m: Module, a_code: Value, b_code: Value, name: str) -> None:
-        a, b = Bf16Operand(m, a_code, f"{name}_a"), Bf16Operand(m, b_code, f"{name}_b")
-        self.sign = Signal(name=f"{name}_sign")
-        self.field = Signal(9, name=f"{name}_field")
-        self.term = Signal(16, name=f"{name}_term")
-        self.nan = Signal(name=f"{name}_nan")
-        infinite = Signal(name=f"{name}_inf")
-        product = Signal(16, name=f"{name}_product")
+    Ports
+    -----
+    a, b : In, bf16 codes
+    reference : In, the largest `field` of all lanes
+    field : Out, sum of the exponent fields
+    term, sign : Out, the product on the window
+    nan, pos_inf, neg_inf : Out; where a lane is NaN its infinity does not matter
+    """
+
+    def __init__(self, shift: int) -> None:
+        self._width = 16 + shift
+        super().__init__(
+            {
+                "a": In(16),
+                "b": In(16),
+                "reference": In(9),
+                "field": Out(9),
+                "term": Out(self._width),
+                "sign": Out(1),
+                "nan": Out(1),
+                "pos_inf": Out(1),
+                "neg_inf": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Multiply, complement, align."""
+        m = Module()
+        a, b = Bf16Operand(m, self.a, "a"), Bf16Operand(m, self.b, "b")
+        product, complemented = Signal(16), Signal(16)
+        distance = Signal(9)
+        infinite = Signal()
         m.d.comb += [
             product.eq(a.significand * b.significand),
             self.sign.eq(a.sign ^ b.sign),
+            complemented.eq(product ^ self.sign.replicate(16)),
             self.field.eq(a.field + b.field),
-            self.term.eq(product ^ self.sign.replicate(16)),
-            self.nan.eq(a.nan | b.nan | (a.special & b.zero) | (b.special & a.zero)),
+            distance.eq(self.reference - self.field),
             infinite.eq(a.special | b.special),
+            self.nan.eq(a.nan | b.nan | (a.special & b.zero) | (b.special & a.zero)),
+            self.pos_inf.eq(infinite & ~self.sign),
+            self.neg_inf.eq(infinite & self.sign),
         ]
-        # Where the lane is NaN its infinity does not matter.
-        self.pos_inf = infinite & ~self.sign
-        self.neg_inf = infinite & self.sign
+        term = align(
+            m, complemented, self._width, distance, high=self.sign, low=self.sign, name="term"
+        )
+        m.d.comb += self.term.eq(term)
+        return m
 
 
 class Bf16Dot(wiring.Component):
@@ -73,22 +102,17 @@ class Bf16Dot(wiring.Component):
         m = Module()
         p = self._params
         beat = self.i.payload
-        lanes = [_Lane(m, beat.a[i], beat.b[i], f"lane{i}") for i in range(p.lanes)]
+        lanes = [_Lane(p.shift) for _ in range(p.lanes)]
         reference = Signal(9)
-        m.d.comb += reference.eq(largest(m, [lane.field for lane in lanes], "largest"))
-
-        width = 16 + p.shift
-        size = width + 1 + (p.lanes - 1).bit_length()
+        size = 16 + p.shift + 1 + (p.lanes - 1).bit_length()
         window = CarrySave(m, size, "window")
         for i, lane in enumerate(lanes):
-            distance = Signal(9, name=f"lane{i}_distance")
-            m.d.comb += distance.eq(reference - lane.field)
-            aligned = align(
-                m, lane.term, width, distance, high=lane.sign, low=lane.sign, name=f"lane{i}_align"
-            )
+            m.submodules[f"lane{i}"] = lane
+            m.d.comb += [lane.a.eq(beat.a[i]), lane.b.eq(beat.b[i]), lane.reference.eq(reference)]
             # One's complement lacks one in the last place where it is negative.
-            window.add(Cat(aligned, lane.sign).as_signed())
+            window.add(Cat(lane.term, lane.sign).as_signed())
             window.add_bit(lane.sign, 0)
+        m.d.comb += reference.eq(largest(m, [lane.field for lane in lanes], "largest"))
 
         m.submodules.accumulator = accumulator = Accumulator(total=size, fraction=p.fraction)
         held = Signal.like(accumulator.i.payload, reset_less=True)
