@@ -8,9 +8,12 @@ from narrowgauge.golden.errors import UsageError
 
 __all__ = ["AREA", "DEFAULT", "LOGIC", "SPEED", "Recipe"]
 
-LOGIC = "strash; &get -n; &fraig -x -C 100; &put; dc2; dc2; &get -n; &dch -f -C 50"
+LOGIC = (
+    "strash; &get -n; &fraig -x -C 100; &put;"
+    " dc2; resub -K 10; dc2; resub -K 10; dc2; dc2; &get -n; &dch -f -x -C 50"
+)
 """ABC: what both mappings start from. Its SAT steps are bounded by conflicts: unbounded, they run
-for minutes on multiplier trees."""
+for minutes on multiplier trees. docs/synthesis.md has what was tried."""
 
 AREA = "&put; amap -m; topo; dnsize; stime -p"
 """ABC: least area; nothing is buffered."""
