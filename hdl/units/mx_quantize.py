@@ -1,13 +1,13 @@
 """Quantiser from bf16 to MX-OPAL: one pass that finds the outliers, one that makes the codes.
 
-The first pass stores the beats of a block and inserts their elements, one after the other, into a
-sorted list of the n largest, kept with sign and position, and the exponent of the next. The second
-reads the beats back, shifts each significand right by its distance from the scale, rounds and
-clips; decoded positions clear the outliers' slots. The buffer holds one block: a slot is written
-in the cycle in which it is read at the earliest, so both passes run at full speed.
+The first pass stores the beats of a block, sorts each and merges it with the n largest so far, kept
+with sign and position, and the exponent of the next. The second reads the beats back, shifts each
+significand right by its distance from the scale, rounds and clips; decoded positions clear the
+outliers' slots. The buffer holds one block: a slot is written in the cycle in which it is read at
+the earliest, so both passes run at full speed.
 
-Rank n + 1 is an exponent only: what has its exponent or less cannot change it, and what leaves
-rank n for it needs no more.
+Rank n + 1 is an exponent only: it is asked for nothing else, and nothing below it comes back.
+
 Latency 1, k / lanes beats a block.
 """
 
@@ -24,16 +24,74 @@ from narrowgauge.hdl.payload import layout
 __all__ = ["MxQuantize"]
 
 
+_MAGNITUDE = 15
+
+
 class _Rank:
-    """One place of the sorted list: magnitude, sign, position; the last is an exponent only."""
+    """An element of a sorted list: magnitude, sign, and position in the block.
+
+    One stands before another where its magnitude is larger, or equal at a lower position.
+    """
 
     def __init__(self, magnitude: Value, sign: Value, position: Value) -> None:
         self.magnitude, self.sign, self.position = magnitude, sign, position
 
     @property
-    def fields(self) -> tuple[Value, Value, Value]:
-        """All three."""
-        return self.magnitude, self.sign, self.position
+    def fields(self) -> dict[str, Value]:
+        """All three by name."""
+        return {"magnitude": self.magnitude, "sign": self.sign, "position": self.position}
+
+
+class _Sorter:
+    """Batcher's odd-even merges in a module, of lists sorted from the largest down.
+
+    Only what can reach the first `most` places is built. `compared` is how many low bits of two
+    positions can differ.
+    """
+
+    def __init__(self, m: Module, name: str, *, most: int, compared: int) -> None:
+        self._m, self._name, self._most, self._compared = m, name, most, compared
+        self._count = 0
+
+    def sort(self, ranks: list[_Rank]) -> list[_Rank]:
+        """The first `most` of a list in any order."""
+        half = len(ranks) // 2
+        if not half:
+            return ranks
+        return self.merge(self.sort(ranks[:half]), self.sort(ranks[half:]), self._most)
+
+    def merge(self, a: list[_Rank], b: list[_Rank], most: int) -> list[_Rank]:
+        """The first `most` of two sorted lists."""
+        a, b = a[:most], b[:most]
+        if not a or not b or not most:
+            return a or b
+        if len(a) == len(b) == 1:
+            return self._exchange(a[0], b[0], both=most > 1)
+        even = self.merge(a[::2], b[::2], most // 2 + 1)
+        odd = self.merge(a[1::2], b[1::2], (most + 1) // 2)
+        merged = even[:1]
+        for i, low in enumerate(odd):
+            if i + 1 < len(even):
+                merged += self._exchange(even[i + 1], low, both=len(merged) + 2 <= most)
+            else:
+                merged.append(low)
+        return (merged + even[len(odd) + 1 :])[:most]
+
+    def _exchange(self, a: _Rank, b: _Rank, *, both: bool) -> list[_Rank]:
+        """Two elements in order, or only the first of them."""
+        name = f"{self._name}{self._count}"
+        self._count += 1
+        swap = Signal(name=f"{name}_swap")
+        keys = [Cat(~r.position[: self._compared], r.magnitude) for r in (a, b)]
+        self._m.d.comb += swap.eq(keys[1] > keys[0])
+        made = []
+        for label, yes, no in (("high", b, a), ("low", a, b))[: 1 + both]:
+            picked = {}
+            for field, value in yes.fields.items():
+                picked[field] = Signal(len(value), name=f"{name}_{label}_{field}")
+                self._m.d.comb += picked[field].eq(Mux(swap, value, no.fields[field]))
+            made.append(_Rank(**picked))
+        return made
 
 
 class MxQuantize(wiring.Component):
@@ -123,65 +181,57 @@ class MxQuantize(wiring.Component):
         return m
 
     def _search(self, m: Module, accept: Value, done: Value, beat: Signal) -> list[_Rank]:
-        """The list after a block's final beat, held for its second pass."""
+        """The n + 1 largest of a block, held for its second pass; the last is an exponent only."""
         p = self._params
-
-        def registers(name: str) -> list[_Rank]:
-            made = []
-            for r in range(p.n):
-                magnitude = Signal(15, name=f"{name}{r}_magnitude", reset_less=True)
-                sign = Signal(name=f"{name}{r}_sign", reset_less=True)
-                position = Signal(p.position_bits, name=f"{name}{r}_position", reset_less=True)
-                made.append(_Rank(magnitude, sign, position))
-            top = Signal(8, name=f"{name}{p.n}_exponent", reset_less=True)
-            return [*made, _Rank(top, Const(0, 1), Const(0, 1))]
-
-        working, held = registers("working"), registers("held")
-        ranks = working
-        for i in range(p.lanes):
-            ranks = self._insert(m, ranks, i, beat)
-        for registered, condition in ((working, accept), (held, done)):
-            with m.If(condition):
-                for old, new in zip(registered, ranks, strict=True):
-                    m.d.sync += old.magnitude.eq(new.magnitude)
-                for old, new in zip(registered[:-1], ranks[:-1], strict=True):
-                    m.d.sync += [old.sign.eq(new.sign), old.position.eq(new.position)]
+        lane_bits = (p.lanes - 1).bit_length()
+        lanes = [
+            _Rank(x[:_MAGNITUDE], x[_MAGNITUDE], Const(i, lane_bits))
+            for i, x in enumerate(self.i.payload.x[i] for i in range(p.lanes))
+        ]
+        sorter = _Sorter(m, "sort", most=p.n + 1, compared=lane_bits)
+        fresh = [
+            _Rank(rank.magnitude, rank.sign, Cat(rank.position, beat))
+            for rank in sorter.sort(lanes)
+        ]
+        working, held = self._registers("working"), self._registers("held", reset_less=True)
+        # Below every element of its exponent, of which one is as good as another.
+        last = Cat(Const(0, _MAGNITUDE - 8), working[-1].magnitude)
+        before = [*working[:-1], _Rank(last, Const(0, 1), Const(-1, p.position_bits))]
+        merger = _Sorter(m, "merge", most=p.n + 1, compared=p.position_bits)
+        ranks = merger.merge(before, fresh, p.n + 1)
+        ranks[-1] = _Rank(ranks[-1].magnitude[_MAGNITUDE - 8 :], Const(0, 1), Const(0, 1))
+        with m.If(accept):
+            for old, new in zip(working, ranks, strict=True):
+                m.d.sync += [old.fields[f].eq(new.fields[f]) for f in self._kept(old)]
+        with m.If(done):
+            for old, again, new in zip(held, working, ranks, strict=True):
+                m.d.sync += [old.fields[f].eq(new.fields[f]) for f in self._kept(old)]
+                m.d.sync += [again.fields[f].eq(again.fields[f].init) for f in self._kept(again)]
         return held
 
-    def _insert(self, m: Module, ranks: list[_Rank], i: int, beat: Signal) -> list[_Rank]:
-        """The list with lane i of the beat in its place; an equal magnitude stays above it."""
+    def _registers(self, name: str, *, reset_less: bool = False) -> list[_Rank]:
+        """A list that every element of a block stands before, or at the last position equals."""
         p = self._params
-        x = self.i.payload.x[i]
-        magnitude, sign = x[:15], x[15]
-        place = Cat(Const(i, (p.lanes - 1).bit_length()), beat) if p.lanes > 1 else beat
-        new = _Rank(magnitude, sign, place)
-        made: list[_Rank] = []
-        above: Value | None = None
-        for r, rank in enumerate(ranks):
-            name = f"insert{i}_{r}"
-            better = Signal(name=f"{name}_better")
-            value = magnitude if r < p.n else magnitude[7:]
-            more = value > rank.magnitude
-            if r >= i:
-                # Still empty: fewer than r + 1 elements came before this one.
-                more = more | (beat <= (r - i) // p.lanes)
-            m.d.comb += better.eq(more)
-            fields: list[Value] = []
-            names = ("magnitude", "sign", "position") if r < p.n else ("exponent",)
-            for f, label in enumerate(names):
-                old, fresh = rank.fields[f], new.fields[f]
-                pushed = ranks[r - 1].fields[f] if r else fresh
-                if r == p.n:
-                    fresh, pushed = magnitude[7:], pushed[7:] if r else magnitude[7:]
-                field = Signal(len(old), name=f"{name}_{label}")
-                moved = fresh if above is None else Mux(above, pushed, fresh)
-                m.d.comb += field.eq(Mux(better, moved, old))
-                fields.append(field)
-            if r == p.n:
-                fields += [Const(0, 1), Const(0, 1)]
-            made.append(_Rank(*fields))
-            above = better
-        return made
+        last = (1 << p.position_bits) - 1
+        made = [
+            _Rank(
+                Signal(_MAGNITUDE, name=f"{name}{r}_magnitude", reset_less=reset_less),
+                Signal(name=f"{name}{r}_sign", reset_less=reset_less),
+                Signal(
+                    p.position_bits,
+                    name=f"{name}{r}_position",
+                    init=last,
+                    reset_less=reset_less,
+                ),
+            )
+            for r in range(p.n)
+        ]
+        top = Signal(8, name=f"{name}{p.n}_exponent", reset_less=reset_less)
+        return [*made, _Rank(top, Const(0, 1), Const(0, 1))]
+
+    def _kept(self, rank: _Rank) -> list[str]:
+        """Fields that are registers."""
+        return [name for name, value in rank.fields.items() if isinstance(value, Signal)]
 
     def _taken(self, m: Module, positions: list[Value], beat: Signal) -> Value:
         """Which lanes of the beat hold an outlier."""
