@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.units.bf16_dot import Params
 from narrowgauge.hdl.arith.carry_save import CarrySave
+from narrowgauge.hdl.arith.multiplier import multiply
 from narrowgauge.hdl.payload import layout
 from narrowgauge.hdl.units.window import Accumulator, Bf16Operand, align, any_of, largest
 
@@ -51,11 +52,11 @@ class _Lane(wiring.Component):
         """Multiply, complement, align."""
         m = Module()
         a, b = Bf16Operand(m, self.a, "a"), Bf16Operand(m, self.b, "b")
-        product, complemented = Signal(16), Signal(16)
+        product = multiply(m, a.significand, b.significand, "product")
+        complemented = Signal(16)
         distance = Signal(9)
         infinite = Signal()
         m.d.comb += [
-            product.eq(a.significand * b.significand),
             self.sign.eq(a.sign ^ b.sign),
             complemented.eq(product ^ self.sign.replicate(16)),
             self.field.eq(a.field + b.field),
