@@ -5,7 +5,7 @@ become a sum bit and a carry until one is left, always the three that arrive fir
 bits meet few adders and the tree is both as small and as shallow as full adders make it. Nothing
 is ever sign-extended: a sign bit is added inverted and one constant mends all of them.
 
-Sums written so are 9 to 17 % smaller than the same written with `+`, which Yosys turns into trees of
+Sums written so are 9 to 17 % smaller than the same written with `+`, of which Yosys makes trees of
 its own; docs/synthesis.md has the figures.
 """
 
