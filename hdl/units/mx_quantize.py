@@ -20,6 +20,7 @@ from narrowgauge.golden.formats import Rounding
 from narrowgauge.golden.units.mx_quantize import Params
 from narrowgauge.hdl.arith.rounder import round_up
 from narrowgauge.hdl.payload import layout
+from narrowgauge.hdl.units.window import largest
 
 __all__ = ["MxQuantize"]
 
@@ -183,6 +184,8 @@ class MxQuantize(wiring.Component):
     def _search(self, m: Module, accept: Value, done: Value, beat: Signal) -> list[_Rank]:
         """The n + 1 largest of a block, held for its second pass; the last is an exponent only."""
         p = self._params
+        if not p.n:
+            return [self._largest_exponent(m, accept, done)]
         lane_bits = (p.lanes - 1).bit_length()
         lanes = [
             _Rank(x[:_MAGNITUDE], x[_MAGNITUDE], Const(i, lane_bits))
@@ -208,6 +211,17 @@ class MxQuantize(wiring.Component):
                 m.d.sync += [old.fields[f].eq(new.fields[f]) for f in self._kept(old)]
                 m.d.sync += [again.fields[f].eq(again.fields[f].init) for f in self._kept(again)]
         return held
+
+    def _largest_exponent(self, m: Module, accept: Value, done: Value) -> _Rank:
+        """The same without outliers: nothing has to be sorted."""
+        working, held = Signal(8, name="working_exponent"), Signal(8, reset_less=True)
+        beat = [x[7:_MAGNITUDE] for x in (self.i.payload.x[i] for i in range(self._params.lanes))]
+        top = largest(m, [*beat, working], "largest")
+        with m.If(accept):
+            m.d.sync += working.eq(top)
+        with m.If(done):
+            m.d.sync += [working.eq(0), held.eq(top)]
+        return _Rank(held, Const(0, 1), Const(0, 1))
 
     def _registers(self, name: str, *, reset_less: bool = False) -> list[_Rank]:
         """A list that every element of a block stands before, or at the last position equals."""
