@@ -18,8 +18,9 @@ from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.units.mx_dot import Params
 from narrowgauge.hdl.arith.carry_save import CarrySave
+from narrowgauge.hdl.arith.sorting import largest
 from narrowgauge.hdl.payload import layout
-from narrowgauge.hdl.units.window import Accumulator, Bf16Operand, align, any_of, largest
+from narrowgauge.hdl.units.window import Accumulator, Bf16Operand, align, any_of
 
 __all__ = ["MxDot"]
 

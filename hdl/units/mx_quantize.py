@@ -19,80 +19,13 @@ from amaranth.lib.wiring import In, Out
 from narrowgauge.golden.formats import Rounding
 from narrowgauge.golden.units.mx_quantize import Params
 from narrowgauge.hdl.arith.rounder import round_up
+from narrowgauge.hdl.arith.sorting import Rank, Sorter, largest
 from narrowgauge.hdl.payload import layout
-from narrowgauge.hdl.units.window import largest
 
 __all__ = ["MxQuantize"]
 
 
 _MAGNITUDE = 15
-
-
-class _Rank:
-    """An element of a sorted list: magnitude, sign, and position in the block.
-
-    One stands before another where its magnitude is larger, or equal at a lower position.
-    """
-
-    def __init__(self, magnitude: Value, sign: Value, position: Value) -> None:
-        self.magnitude, self.sign, self.position = magnitude, sign, position
-
-    @property
-    def fields(self) -> dict[str, Value]:
-        """All three by name."""
-        return {"magnitude": self.magnitude, "sign": self.sign, "position": self.position}
-
-
-class _Sorter:
-    """Batcher's odd-even merges in a module, of lists sorted from the largest down.
-
-    Only what can reach the first `most` places is built. `compared` is how many low bits of two
-    positions can differ.
-    """
-
-    def __init__(self, m: Module, name: str, *, most: int, compared: int) -> None:
-        self._m, self._name, self._most, self._compared = m, name, most, compared
-        self._count = 0
-
-    def sort(self, ranks: list[_Rank]) -> list[_Rank]:
-        """The first `most` of a list in any order."""
-        half = len(ranks) // 2
-        if not half:
-            return ranks
-        return self.merge(self.sort(ranks[:half]), self.sort(ranks[half:]), self._most)
-
-    def merge(self, a: list[_Rank], b: list[_Rank], most: int) -> list[_Rank]:
-        """The first `most` of two sorted lists."""
-        a, b = a[:most], b[:most]
-        if not a or not b or not most:
-            return a or b
-        if len(a) == len(b) == 1:
-            return self._exchange(a[0], b[0], both=most > 1)
-        even = self.merge(a[::2], b[::2], most // 2 + 1)
-        odd = self.merge(a[1::2], b[1::2], (most + 1) // 2)
-        merged = even[:1]
-        for i, low in enumerate(odd):
-            if i + 1 < len(even):
-                merged += self._exchange(even[i + 1], low, both=len(merged) + 2 <= most)
-            else:
-                merged.append(low)
-        return (merged + even[len(odd) + 1 :])[:most]
-
-    def _exchange(self, a: _Rank, b: _Rank, *, both: bool) -> list[_Rank]:
-        """Two elements in order, or only the first of them."""
-        name = f"{self._name}{self._count}"
-        self._count += 1
-        swap = Signal(name=f"{name}_swap")
-        keys = [Cat(~r.position[: self._compared], r.magnitude) for r in (a, b)]
-        self._m.d.comb += swap.eq(keys[1] > keys[0])
-        made = []
-        for label, yes, no in (("high", b, a), ("low", a, b))[: 1 + both]:
-            picked = {}
-            for field, value in yes.fields.items():
-                picked[field] = Signal(len(value), name=f"{name}_{label}_{field}")
-                self._m.d.comb += picked[field].eq(Mux(swap, value, no.fields[field]))
-            made.append(_Rank(**picked))
-        return made
 
 
 class MxQuantize(wiring.Component):
@@ -181,28 +114,27 @@ class MxQuantize(wiring.Component):
             m.d.comb += payload.codes[i].eq(Mux(dropped, 0, code))
         return m
 
-    def _search(self, m: Module, accept: Value, done: Value, beat: Signal) -> list[_Rank]:
+    def _search(self, m: Module, accept: Value, done: Value, beat: Signal) -> list[Rank]:
         """The n + 1 largest of a block, held for its second pass; the last is an exponent only."""
         p = self._params
         if not p.n:
             return [self._largest_exponent(m, accept, done)]
         lane_bits = (p.lanes - 1).bit_length()
         lanes = [
-            _Rank(x[:_MAGNITUDE], x[_MAGNITUDE], Const(i, lane_bits))
+            Rank(x[:_MAGNITUDE], x[_MAGNITUDE], Const(i, lane_bits))
             for i, x in enumerate(self.i.payload.x[i] for i in range(p.lanes))
         ]
-        sorter = _Sorter(m, "sort", most=p.n + 1, compared=lane_bits)
+        sorter = Sorter(m, "sort", most=p.n + 1, compared=lane_bits)
         fresh = [
-            _Rank(rank.magnitude, rank.sign, Cat(rank.position, beat))
-            for rank in sorter.sort(lanes)
+            Rank(rank.magnitude, rank.sign, Cat(rank.position, beat)) for rank in sorter.sort(lanes)
         ]
         working, held = self._registers("working"), self._registers("held", reset_less=True)
         # Below every element of its exponent, of which one is as good as another.
         last = Cat(Const(0, _MAGNITUDE - 8), working[-1].magnitude)
-        before = [*working[:-1], _Rank(last, Const(0, 1), Const(-1, p.position_bits))]
-        merger = _Sorter(m, "merge", most=p.n + 1, compared=p.position_bits)
+        before = [*working[:-1], Rank(last, Const(0, 1), Const(-1, p.position_bits))]
+        merger = Sorter(m, "merge", most=p.n + 1, compared=p.position_bits)
         ranks = merger.merge(before, fresh, p.n + 1)
-        ranks[-1] = _Rank(ranks[-1].magnitude[_MAGNITUDE - 8 :], Const(0, 1), Const(0, 1))
+        ranks[-1] = Rank(ranks[-1].magnitude[_MAGNITUDE - 8 :], Const(0, 1), Const(0, 1))
         with m.If(accept):
             for old, new in zip(working, ranks, strict=True):
                 m.d.sync += [old.fields[f].eq(new.fields[f]) for f in self._kept(old)]
@@ -212,7 +144,7 @@ class MxQuantize(wiring.Component):
                 m.d.sync += [again.fields[f].eq(again.fields[f].init) for f in self._kept(again)]
         return held
 
-    def _largest_exponent(self, m: Module, accept: Value, done: Value) -> _Rank:
+    def _largest_exponent(self, m: Module, accept: Value, done: Value) -> Rank:
         """The same without outliers: nothing has to be sorted."""
         working, held = Signal(8, name="working_exponent"), Signal(8, reset_less=True)
         beat = [x[7:_MAGNITUDE] for x in (self.i.payload.x[i] for i in range(self._params.lanes))]
@@ -221,14 +153,14 @@ class MxQuantize(wiring.Component):
             m.d.sync += working.eq(top)
         with m.If(done):
             m.d.sync += [working.eq(0), held.eq(top)]
-        return _Rank(held, Const(0, 1), Const(0, 1))
+        return Rank(held, Const(0, 1), Const(0, 1))
 
-    def _registers(self, name: str, *, reset_less: bool = False) -> list[_Rank]:
+    def _registers(self, name: str, *, reset_less: bool = False) -> list[Rank]:
         """A list that every element of a block stands before, or at the last position equals."""
         p = self._params
         last = (1 << p.position_bits) - 1
         made = [
-            _Rank(
+            Rank(
                 Signal(_MAGNITUDE, name=f"{name}{r}_magnitude", reset_less=reset_less),
                 Signal(name=f"{name}{r}_sign", reset_less=reset_less),
                 Signal(
@@ -241,9 +173,9 @@ class MxQuantize(wiring.Component):
             for r in range(p.n)
         ]
         top = Signal(8, name=f"{name}{p.n}_exponent", reset_less=reset_less)
-        return [*made, _Rank(top, Const(0, 1), Const(0, 1))]
+        return [*made, Rank(top, Const(0, 1), Const(0, 1))]
 
-    def _kept(self, rank: _Rank) -> list[str]:
+    def _kept(self, rank: Rank) -> list[str]:
         """Fields that are registers."""
         return [name for name, value in rank.fields.items() if isinstance(value, Signal)]
 

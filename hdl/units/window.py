@@ -9,7 +9,7 @@ from narrowgauge.golden.arith.int_to_fp import Params as ConvertParams
 from narrowgauge.hdl.arith.fp_add import FpAdd
 from narrowgauge.hdl.arith.int_to_fp import IntToFp
 
-__all__ = ["Accumulator", "Bf16Operand", "align", "any_of", "block_sum", "largest"]
+__all__ = ["Accumulator", "Bf16Operand", "align", "any_of", "block_sum"]
 
 
 def any_of(bits: list[Value]) -> Value:
@@ -41,22 +41,6 @@ def align(
         m.d.comb += row.eq(Mux(amount[i], moved, still))
         current = row
     return current
-
-
-def largest(m: Module, values: list[Value], name: str) -> Value:
-    """The largest of unsigned values, by a tree."""
-    level = 0
-    while len(values) > 1:
-        kept: list[Value] = []
-        for i in range(0, len(values) - 1, 2):
-            a, b = values[i], values[i + 1]
-            above = Signal(name=f"{name}_{level}_{i}_above")
-            winner = Signal(max(len(a), len(b)), name=f"{name}_{level}_{i}")
-            m.d.comb += [above.eq(a > b), winner.eq(Mux(above, a, b))]
-            kept.append(winner)
-        values = kept + values[len(values) & ~1 :]
-        level += 1
-    return values[0]
 
 
 class Bf16Operand:
