@@ -19,7 +19,7 @@ $(error the path of this folder holds a space, which Verilator's makefiles canno
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help flow test lint types bench doctor clean
+.PHONY: help flow test lint types bench reference doctor clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
