@@ -1,0 +1,138 @@
+"""Reference results: figures of one run of the flow, tracked, that the README shows.
+
+`make reference` runs the flow and writes `flow.json` and the README's table anew. The tests hold
+the README to the file, the file's stamp to the flow, and some of its figures to a synthesis of
+their own.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["BEGIN", "END", "README", "REFERENCE", "load", "reduce", "render"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+REFERENCE = Path(__file__).with_name("flow.json")
+README = ROOT / "README.md"
+BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
+
+
+def load() -> dict[str, Any]:
+    """The tracked figures."""
+    data: dict[str, Any] = json.loads(REFERENCE.read_text(encoding="utf-8"))
+    return data
+
+
+def reduce(report: dict[str, Any]) -> dict[str, Any]:
+    """What is tracked of a flow's report.json."""
+    points = []
+    for point in report["points"]:
+        record = point["synthesis"]
+        runs = point["verification"]
+        area, speed = record["area"], record["speed"]
+        points.append(
+            {
+                "name": point["name"],
+                "macs": point["macs"],
+                "ge": round(area["area"] / record["nand2_area"], 1),
+                "flip_flops": record["flip_flops"],
+                "memory_bits": sum(m["words"] * m["width"] for m in record["memories"]),
+                "depth": area["depth"],
+                "delay_ps": round((speed or area)["delay_ps"]),
+                "delay_goal": (speed or area)["goal"],
+                "latency": runs[0]["latency"],
+                "interval": round(runs[0]["interval"]),
+                "beats": sum(run["beats_out"] for run in runs),
+                "passed": all(run["passed"] for run in runs),
+            }
+        )
+    first = report["points"][0]["synthesis"]
+    return {
+        "flow_digest": first["flow_digest"],
+        "library": first["library"],
+        "tools": first["tools"],
+        "points": points,
+        "sqnr": report["sqnr"],
+    }
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, [":--", *("--:" for _ in head[1:])], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _dots(points: list[dict[str, Any]]) -> str:
+    base = {p["macs"]: p["ge"] for p in points if p["name"].startswith("bf16_dot/")}
+    rows = [
+        [
+            f"`{p['name']}`",
+            str(p["macs"]),
+            f"{p['ge'] / p['macs']:.1f}",
+            f"{base[p['macs']] / p['ge']:.2f}x",
+            str(p["depth"]),
+            f"{p['delay_ps']}{'' if p['delay_goal'] == 'speed' else ' a'}",
+            str(p["latency"]),
+            str(p["interval"]),
+        ]
+        for p in points
+        if p["macs"]
+    ]
+    head = ["dot product", "lanes", "GE/MAC", "smaller than bf16", "depth", "delay ps"]
+    return _table([*head, "latency", "cycles a block"], rows)
+
+
+def _others(points: list[dict[str, Any]]) -> str:
+    rows = [
+        [
+            f"`{p['name']}`",
+            f"{p['ge']:.0f}",
+            str(p["flip_flops"]),
+            str(p["memory_bits"]),
+            f"{p['delay_ps']}{'' if p['delay_goal'] == 'speed' else ' a'}",
+            str(p["interval"]),
+        ]
+        for p in points
+        if not p["macs"]
+    ]
+    head = ["unit", "GE", "flip-flops", "memory bits", "delay ps", "cycles"]
+    return _table(head, rows)
+
+
+def _errors(rows: list[dict[str, Any]]) -> str:
+    by_name = {row["format"]: row for row in rows}
+    lines = []
+    for b in (3, 4, 5, 7):
+        opal, plain = by_name[f"mx_opal{b}"], by_name[f"mx_opal{b}_n0"]
+        gains = [opal["sqnr"][t] - plain["sqnr"][t] for t in opal["sqnr"]]
+        lines.append([f"MX-OPAL{b}", *_range(opal), f"{min(gains):+.1f}", f"{max(gains):+.1f}"])
+        lines.append([f"MXINT{b}, k = 128", *_range(plain), "", ""])
+    for name, label in (("mxfp4_e2m1", "MXFP4"), ("mxint8", "MXINT8")):
+        lines.append([label, *_range(by_name[name]), "", ""])
+    head = ["format", "bits/element", "lowest", "highest", "least gain", "most gain"]
+    return _table(head, lines)
+
+
+def _range(row: dict[str, Any]) -> list[str]:
+    values = row["sqnr"].values()
+    return [f"{row['bits_per_element']:.2f}", f"{min(values):.1f}", f"{max(values):.1f}"]
+
+
+def render(data: dict[str, Any]) -> str:
+    """The README's table."""
+    tools = data["tools"]
+    beats = sum(p["beats"] for p in data["points"])
+    tensors = len(data["sqnr"][0]["sqnr"])
+    return "\n\n".join(
+        [
+            _dots(data["points"]),
+            "Whole units: multipliers, outliers, scales, conversion, FP32 accumulator, stream "
+            "registers. GE: area in NAND2 of drive 1, from the run for area. Delay: ABC's figure "
+            "without wires, from the run for speed (`a`: from the run for area). NanGate45, "
+            f"pyosys {tools['pyosys']}, flow {data['flow_digest'][:12]}. {beats} output beats of "
+            "these and the units below compared bit for bit.",
+            _others(data["points"]),
+            f"Quantisation error, SQNR in dB over {tensors} captured activation tensors of "
+            "SmolLM2-135M; the gain is MX-OPAL's over plain MXINT of the same b, by tensor.",
+            _errors(data["sqnr"]),
+        ]
+    )

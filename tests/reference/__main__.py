@@ -1,0 +1,21 @@
+"""Write the tracked figures and the README's table from build/flow/report.json."""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.reference import BEGIN, END, README, REFERENCE, reduce, render
+
+
+def main() -> None:
+    """Take the report named on the command line, or the flow's."""
+    source = Path(sys.argv[1] if len(sys.argv) > 1 else "build/flow/report.json")
+    data = reduce(json.loads(source.read_text(encoding="utf-8")))
+    REFERENCE.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    head, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    README.write_text(f"{head}{BEGIN}\n{render(data)}\n{END}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
