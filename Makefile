@@ -44,6 +44,9 @@ types:
 bench: $(VENV)/.test ## speed of the quantiser beside other libraries
 	@$(PY) -m tests.benchmarks.quantize
 
+reference: flow $(VENV)/.test ## run the flow; take its figures into tests/reference and the README
+	@$(PY) -m tests.reference
+
 doctor: $(VENV)/.flow ## which tools are here, which are missing
 	@$(PY) -m narrowgauge doctor
 
