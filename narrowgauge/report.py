@@ -152,8 +152,8 @@ class Report:
         parts.append(
             "GE: area in two-input NANDs of drive 1, and depth: cells on the longest path, both of "
             "the run for area. Delay: ABC's figure for the run for speed, after buffering and "
-            "sizing, or of the run for area where marked `a`. Latency and interval in clock "
-            "cycles, as measured in simulation."
+            "sizing, or of the run for area where marked `a`. Latency and interval (between "
+            "transactions: blocks of mx_dot, beats of bf16_dot) in clock cycles, as measured."
         )
         parts.append(f"## Verification\n\n{self.summary()}.")
         parts.append(
