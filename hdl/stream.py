@@ -1,4 +1,6 @@
-"""Stream helpers: a combinational component as a stream, for the bench."""
+"""What has a stream at both ends: units, and combinational components wrapped for the bench."""
+
+from typing import Protocol
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
@@ -7,7 +9,41 @@ from amaranth.lib.wiring import In, Out
 from narrowgauge.golden.payload import Payload
 from narrowgauge.hdl.payload import layout
 
-__all__ = ["Combinational"]
+__all__ = ["Combinational", "Ports", "StreamUnit"]
+
+
+class Ports(Protocol):
+    """What a unit's parameters say of its streams."""
+
+    @property
+    def input(self) -> Payload:
+        """One beat of `i`."""
+
+    @property
+    def output(self) -> Payload:
+        """One beat of `o`."""
+
+
+class StreamUnit(wiring.Component):
+    """A unit between two streams.
+
+    Parameters
+    ----------
+    params : the golden model's parameters
+
+    Ports
+    -----
+    i : stream of `params.input`
+    o : stream of `params.output`
+    """
+
+    def __init__(self, params: Ports) -> None:
+        super().__init__(
+            {
+                "i": In(stream.Signature(layout(params.input))),
+                "o": Out(stream.Signature(layout(params.output))),
+            }
+        )
 
 
 class Combinational(wiring.Component):

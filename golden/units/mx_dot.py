@@ -95,16 +95,11 @@ class Params:
         return self.fraction - (self.a_bits - 2) - (self.w_bits - 2)
 
     def _fields(self, count: int) -> tuple[Field, ...]:
-        outliers: tuple[Field, ...] = ()
-        if self.n:
-            outliers = (
-                Field(name="outliers", width=16, count=self.n, format="bf16"),
-                Field(name="positions", width=self.position_bits, count=self.n),
-            )
+        block = MXOpal(k=self.k, n=self.n, b=self.a_bits)
         return (
             Field(name="a", width=self.a_bits, count=count, encoding="sign_magnitude"),
             Field(name="a_scale", width=8, format="e8m0"),
-            *outliers,
+            *block.payload.fields[2:],  # outliers and positions
             Field(name="w", width=self.w_bits, count=count, encoding="sign_magnitude"),
             Field(name="w_scale", width=8, format="e8m0"),
             Field(name="last", width=1),

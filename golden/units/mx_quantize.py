@@ -97,12 +97,6 @@ class Params:
     @property
     def output(self) -> Payload:
         """One beat: `lanes` codes; the rest is the block's and the same on all its beats."""
-        outliers: tuple[Field, ...] = ()
-        if self.n:
-            outliers = (
-                Field(name="outliers", width=16, count=self.n, format="bf16"),
-                Field(name="positions", width=self.position_bits, count=self.n),
-            )
         floating = self.element != "int"
         return Payload(
             (
@@ -114,7 +108,7 @@ class Params:
                     format=self.element if floating else None,
                 ),
                 Field(name="scale", width=8, format="e8m0"),
-                *outliers,
+                *self.format.payload.fields[2:],  # outliers and positions
                 Field(name="last", width=1),
             )
         )

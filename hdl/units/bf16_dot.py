@@ -8,14 +8,14 @@ Latency 3, one beat a cycle.
 """
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.units.bf16_dot import Params
 from narrowgauge.hdl.arith.carry_save import CarrySave
 from narrowgauge.hdl.arith.multiplier import multiply
 from narrowgauge.hdl.arith.sorting import largest
-from narrowgauge.hdl.payload import layout
+from narrowgauge.hdl.stream import StreamUnit
 from narrowgauge.hdl.units.window import Accumulator, Bf16Operand, align, any_of
 
 __all__ = ["Bf16Dot"]
@@ -74,7 +74,7 @@ class _Lane(wiring.Component):
         return m
 
 
-class Bf16Dot(wiring.Component):
+class Bf16Dot(StreamUnit):
     """See the module.
 
     Parameters
@@ -92,12 +92,7 @@ class Bf16Dot(wiring.Component):
 
     def __init__(self, params: Params) -> None:
         self._params = params
-        super().__init__(
-            {
-                "i": In(stream.Signature(layout(params.input))),
-                "o": Out(stream.Signature(layout(params.output))),
-            }
-        )
+        super().__init__(params)
 
     def elaborate(self, platform: object) -> Module:
         """Lanes, alignment, sum, register, accumulator."""

@@ -13,13 +13,12 @@ Latency 3, k / lanes beats a block.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, wiring
 
 from narrowgauge.golden.units.mx_dot import Params
 from narrowgauge.hdl.arith.carry_save import CarrySave
 from narrowgauge.hdl.arith.sorting import largest
-from narrowgauge.hdl.payload import layout
+from narrowgauge.hdl.stream import StreamUnit
 from narrowgauge.hdl.units.window import Accumulator, Bf16Operand, align, any_of
 
 __all__ = ["MxDot"]
@@ -77,7 +76,7 @@ class _Outlier:
         self.neg_inf = outlier.special & self.sign
 
 
-class MxDot(wiring.Component):
+class MxDot(StreamUnit):
     """See the module.
 
     Parameters
@@ -95,12 +94,7 @@ class MxDot(wiring.Component):
     def __init__(self, params: Params) -> None:
         self._params = params
         self.interval = params.beats
-        super().__init__(
-            {
-                "i": In(stream.Signature(layout(params.input))),
-                "o": Out(stream.Signature(layout(params.output))),
-            }
-        )
+        super().__init__(params)
 
     def elaborate(self, platform: object) -> Module:
         """INT sum and outlier sum, register, window, accumulator."""

@@ -12,15 +12,13 @@ Latency 1, k / lanes beats a block.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.formats import Rounding
 from narrowgauge.golden.units.mx_quantize import Params
 from narrowgauge.hdl.arith.rounder import round_up
 from narrowgauge.hdl.arith.sorting import Rank, Sorter, largest
-from narrowgauge.hdl.payload import layout
+from narrowgauge.hdl.stream import StreamUnit
 
 __all__ = ["MxQuantize"]
 
@@ -28,7 +26,7 @@ __all__ = ["MxQuantize"]
 _MAGNITUDE = 15
 
 
-class MxQuantize(wiring.Component):
+class MxQuantize(StreamUnit):
     """See the module.
 
     Parameters
@@ -46,12 +44,7 @@ class MxQuantize(wiring.Component):
     def __init__(self, params: Params) -> None:
         self._params = params
         self.interval = params.beats
-        super().__init__(
-            {
-                "i": In(stream.Signature(layout(params.input))),
-                "o": Out(stream.Signature(layout(params.output))),
-            }
-        )
+        super().__init__(params)
 
     def elaborate(self, platform: object) -> Module:
         """Buffer, search, codes."""
