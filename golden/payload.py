@@ -23,6 +23,10 @@ Batch = dict[str, npt.NDArray[np.int64]]
 Encoding = Literal["unsigned", "signed", "sign_magnitude"]
 
 
+_CHUNK = 2048
+"""Beats that are packed at a time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Field:
     """One named field of a beat.
@@ -132,13 +136,19 @@ class Payload:
     def pack(self, batch: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
         """A batch to bytes, shape (beats, ceil(width / 8)), little-endian."""
         checked = self.check(batch)
-        columns = []
-        for field in self.fields:
-            codes = field.to_bits(checked[field.name])
-            codes = codes.reshape(len(codes), -1, 1)
-            shifts = np.arange(field.width, dtype=np.int64)
-            columns.append(((codes >> shifts) & 1).astype(np.uint8).reshape(len(codes), -1))
-        return np.packbits(np.concatenate(columns, axis=1), axis=1, bitorder="little")
+        codes = {f.name: f.to_bits(checked[f.name]) for f in self.fields}
+        beats = len(next(iter(codes.values())))
+        raw = np.empty((beats, -(-self.width // 8)), np.uint8)
+        # A bit takes a byte and more on the way, so not all beats at once.
+        for start in range(0, beats, _CHUNK):
+            columns = []
+            for field in self.fields:
+                part = codes[field.name][start : start + _CHUNK]
+                bits = part.reshape(len(part), -1, 1) >> np.arange(field.width, dtype=np.int64)
+                columns.append((bits & 1).astype(np.uint8).reshape(len(part), -1))
+            packed = np.packbits(np.concatenate(columns, axis=1), axis=1, bitorder="little")
+            raw[start : start + _CHUNK] = packed
+        return raw
 
     def unpack(self, raw: npt.NDArray[np.uint8]) -> Batch:
         """Bytes back to a batch, the reverse of `pack`."""
@@ -150,7 +160,7 @@ class Payload:
         start = 0
         for field in self.fields:
             part = bits[:, start : start + field.bits].astype(np.int64)
-            part = part.reshape(len(raw), -1, field.width)
+            part = part.reshape(len(raw), field.bits // field.width, field.width)
             codes = (part << np.arange(field.width, dtype=np.int64)).sum(axis=2)
             batch[field.name] = field.from_bits(codes[:, 0] if field.count is None else codes)
             start += field.bits
