@@ -18,13 +18,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from narrowgauge.golden import samples
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import get as get_format
 from narrowgauge.golden.formats import vector
 from narrowgauge.golden.payload import Batch, Field, Payload
 from narrowgauge.golden.units import window
-from narrowgauge.golden.units.stimuli import SPECIAL_BF16, blocks, ends, random_bf16
+from narrowgauge.golden.units.stimuli import (
+    SPECIAL_BF16,
+    blocks,
+    ends,
+    random_bf16,
+    real_rows,
+)
 
 __all__ = ["Params", "model", "vectors"]
 
@@ -130,19 +135,11 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
 
 def _real(params: Params, rng: np.random.Generator) -> Batch:
     """Dot products of captured activations with captured weights: some tokens, some rows."""
-    sample = samples.load()
     parts: list[Batch] = []
-    for name, activations in sample.activations.items():
-        weights = sample.weights[name]
-        tokens = np.sort(rng.permutation(len(activations))[:6])
-        tokens[0] = 0  # the first token has the massive activations
-        rows = rng.permutation(len(weights))[:6]
+    for activations, weights in real_rows(rng):
         pad = -activations.shape[1] % params.lanes
-        for token, row in zip(tokens, rows, strict=True):
-            a, b = (
-                np.pad(codes.astype(np.int64), (0, pad)).reshape(-1, params.lanes)
-                for codes in (activations[token], weights[row])
-            )
+        for pair in zip(activations, weights, strict=True):
+            a, b = (np.pad(x.astype(np.int64), (0, pad)).reshape(-1, params.lanes) for x in pair)
             last = np.zeros(len(a), np.int64)
             last[-1] = 1
             parts.append({"a": a, "b": b, "last": last})

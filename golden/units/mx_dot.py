@@ -20,13 +20,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from narrowgauge.golden import samples
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import MXOpal, Rounding, quantize, vector
 from narrowgauge.golden.formats import get as get_format
 from narrowgauge.golden.payload import Batch, Field, Payload
 from narrowgauge.golden.units import window
-from narrowgauge.golden.units.stimuli import SPECIAL_BF16, blocks, ends, random_bf16
+from narrowgauge.golden.units.stimuli import (
+    SPECIAL_BF16,
+    blocks,
+    ends,
+    random_bf16,
+    real_rows,
+)
 
 __all__ = ["Params", "input_beats", "model", "output_beats", "vectors"]
 
@@ -222,30 +227,25 @@ def _at(codes: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 def _real(params: Params, rng: np.random.Generator) -> Batch:
     """Dot products of captured activations with captured weights: some tokens, some rows."""
-    sample = samples.load()
     a_format = MXOpal(k=params.k, n=params.n, b=params.a_bits, rounding=Rounding.RNE)
     w_format = MXOpal(k=params.k, n=0, b=params.w_bits, rounding=Rounding.RNE)
     parts: list[Batch] = []
-    for name, activations in sample.activations.items():
-        weights = sample.weights[name]
-        tokens = np.sort(rng.permutation(len(activations))[:6])
-        tokens[0] = 0  # the first token has the massive activations
-        rows = rng.permutation(len(weights))[:6]
-        a = quantize(activations[tokens], a_format, axis=1)
-        w = quantize(weights[rows], w_format, axis=1)
+    for activations, weights in real_rows(rng):
+        a = quantize(activations, a_format, axis=1)
+        w = quantize(weights, w_format, axis=1)
         count = a.scales.shape[1]
         last = np.zeros(count, np.int64)
         last[-1] = 1
-        for t, r in zip(range(len(tokens)), range(len(rows)), strict=True):
+        for row in range(len(activations)):
             part: Batch = {
-                "a": a.codes[t].astype(np.int64),
-                "a_scale": a.scales[t].astype(np.int64),
-                "w": w.codes[r].astype(np.int64),
-                "w_scale": w.scales[r].astype(np.int64),
+                "a": a.codes[row].astype(np.int64),
+                "a_scale": a.scales[row].astype(np.int64),
+                "w": w.codes[row].astype(np.int64),
+                "w_scale": w.scales[row].astype(np.int64),
                 "last": last,
             }
             if params.n:
-                part["outliers"] = a.outliers[t].astype(np.int64)
-                part["positions"] = a.positions[t].astype(np.int64)
+                part["outliers"] = a.outliers[row].astype(np.int64)
+                part["positions"] = a.positions[row].astype(np.int64)
             parts.append(part)
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}

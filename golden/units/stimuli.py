@@ -1,13 +1,17 @@
-"""Stimuli that several units share: bf16 corners, random codes, ends of dot products."""
+"""Stimuli that several units share: bf16 corners, random codes, real tensors, ends of dots."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from narrowgauge.golden import samples
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["SPECIAL_BF16", "blocks", "ends", "random_bf16"]
+__all__ = ["SPECIAL_BF16", "blocks", "ends", "random_bf16", "real_rows"]
 
 Ints = npt.NDArray[np.int64]
+U16 = npt.NDArray[np.uint16]
 
 SPECIAL_BF16: Ints = np.array(
     [
@@ -42,3 +46,13 @@ def ends(rng: np.random.Generator, count: int, longest: int = 6) -> Ints:
     if count:
         last[-1] = 1
     return last
+
+
+def real_rows(rng: np.random.Generator, count: int = 6) -> Iterator[tuple[U16, U16]]:
+    """Of every captured tensor, activations of some tokens and as many rows of its weights."""
+    sample = samples.load()
+    for name, activations in sample.activations.items():
+        weights = sample.weights[name]
+        tokens = np.sort(rng.permutation(len(activations))[:count])
+        tokens[0] = 0  # the first token has the massive activations
+        yield activations[tokens], weights[rng.permutation(len(weights))[:count]]
