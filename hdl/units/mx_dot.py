@@ -23,8 +23,8 @@ from narrowgauge.hdl.units.window import Accumulator, Bf16Operand, align, any_of
 
 __all__ = ["MxDot"]
 
-_COLUMNS = 8
-"""Columns of the position decoder: what one AOI-NAND level adds up cheaply."""
+_COLUMNS = 16
+"""Columns of the position decoder; fewer or more cost area at 128 lanes, and none gain at 32."""
 
 
 def _pick(m: Module, words: list[Value], position: Value, name: str) -> Signal:
