@@ -12,7 +12,7 @@ import pytest
 from narrowgauge import api, flow
 from narrowgauge.synth import library
 from narrowgauge.synth.flow import flow_digest
-from tests.reference import BEGIN, END, README, load, render
+from tests.reference import BEGIN, END, PAGES, README, cost_row, load, render
 
 DATA = load()
 POINTS = {point["name"]: point for point in DATA["points"]}
@@ -52,6 +52,13 @@ def test_smallest_four_bit_peer_is_larger_than_the_int_path() -> None:
 def test_whole_unit_is_a_fifth_of_bf16() -> None:
     whole, baseline = POINTS["mx_dot/w4a4_l128"], POINTS["bf16_dot/l128"]
     assert whole["ge"] * 5 <= baseline["ge"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_show_what_components_cost(page: Path) -> None:
+    rows = page.read_text(encoding="utf-8").splitlines()
+    for point in api.points(page.stem):
+        assert cost_row(point.full_name) in rows, "make reference writes the pages"
 
 
 def _sessions() -> list[tuple[str, str]]:

@@ -1,19 +1,23 @@
 """Reference results: figures of one run of the flow, tracked, that the README shows.
 
-`make reference` runs the flow and writes `flow.json` and the README's table anew. The tests hold
-the README to the file, the file's stamp to the flow, and some of its figures to a synthesis of
-their own.
+`make reference` runs the flow and writes `flow.json`, the README's table and the costs on the pages
+of the arithmetic components anew. The tests hold the README to the file, the file's stamp to the
+flow, and the pages and some of the file's figures to a synthesis of their own.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BEGIN", "END", "README", "REFERENCE", "load", "reduce", "render"]
+from narrowgauge import api
+
+__all__ = ["BEGIN", "END", "PAGES", "README", "REFERENCE", "cost_row", "load", "reduce", "render"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REFERENCE = Path(__file__).with_name("flow.json")
 README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs" / "arith").glob("*.md"))
+"""Pages with a row of cost for every point of their component."""
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 
 
@@ -21,6 +25,12 @@ def load() -> dict[str, Any]:
     """The tracked figures."""
     data: dict[str, Any] = json.loads(REFERENCE.read_text(encoding="utf-8"))
     return data
+
+
+def cost_row(name: str) -> str:
+    """The row of a point on its page, synthesised now or in the flow's cache."""
+    record = api.synthesize(name, cache=ROOT / "build" / "cache")[0]
+    return f"| `{name}` | {record.ge:.0f} | {record.delay_ps:.0f} |"
 
 
 def reduce(report: dict[str, Any]) -> dict[str, Any]:

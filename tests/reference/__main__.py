@@ -1,10 +1,12 @@
-"""Write the tracked figures and the README's table from build/flow/report.json."""
+"""Write the tracked figures and the README's table from build/flow/report.json; and the pages."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
-from tests.reference import BEGIN, END, README, REFERENCE, reduce, render
+from narrowgauge import api
+from tests.reference import BEGIN, END, PAGES, README, REFERENCE, cost_row, reduce, render
 
 
 def main() -> None:
@@ -15,6 +17,12 @@ def main() -> None:
     head, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, tail = rest.partition(END)
     README.write_text(f"{head}{BEGIN}\n{render(data)}\n{END}{tail}", encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for point in api.points(page.stem):
+            row = re.compile(rf"^\| `{re.escape(point.full_name)}` \|.*$", re.M)
+            text = row.sub(cost_row(point.full_name), text)
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
