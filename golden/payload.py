@@ -106,6 +106,21 @@ class Payload:
         """Bits of a beat."""
         return sum(f.bits for f in self.fields)
 
+    @property
+    def data(self) -> "Payload":
+        """The fields that AXI4-Stream carries in TDATA: all but `last`, which is TLAST."""
+        return Payload(tuple(f for f in self.fields if f.name != "last"))
+
+    @property
+    def has_last(self) -> bool:
+        """Whether there is a field `last`."""
+        return len(self.data.fields) < len(self.fields)
+
+    @property
+    def data_width(self) -> int:
+        """Bits of TDATA: those of `data`, padded to whole bytes, at least one."""
+        return max(8, 8 * -(-self.data.width // 8))
+
     def __getitem__(self, name: str) -> Field:
         for field in self.fields:
             if field.name == name:

@@ -49,13 +49,12 @@ def ports(input: Payload, output: Payload) -> list[dict[str, Any]]:
     ]
     for prefix, payload in (("s_axis", input), ("m_axis", output)):
         into, back = ("input", "output") if prefix == "s_axis" else ("output", "input")
-        bits = sum(field.bits for field in payload.fields if field.name != "last")
         listed += [
-            {"name": f"{prefix}_tdata", "direction": into, "width": max(8, 8 * -(-bits // 8))},
+            {"name": f"{prefix}_tdata", "direction": into, "width": payload.data_width},
             {"name": f"{prefix}_tvalid", "direction": into, "width": 1},
             {"name": f"{prefix}_tready", "direction": back, "width": 1},
         ]
-        if any(field.name == "last" for field in payload.fields):
+        if payload.has_last:
             listed.append({"name": f"{prefix}_tlast", "direction": into, "width": 1})
     return listed
 

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from narrowgauge.workers import Task
 
-__all__ = ["Console", "table"]
+__all__ = ["Console", "markdown", "table"]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -27,6 +27,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(head), line(["-" * w for w in widths]), *map(line, rows)])
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same in Markdown: the first column to the left, the others to the right."""
+    lines = [head, [":--", *("--:" for _ in head[1:])], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 class Console:

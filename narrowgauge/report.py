@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from narrowgauge import sqnr
-from narrowgauge.console import Console, table
+from narrowgauge.console import Console, markdown, table
 from narrowgauge.registry import Point
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Report:
             marked = [
                 (*row, "PASS" if v else "FAIL") for row, v in zip(rows, verdicts, strict=True)
             ]
-            parts.append(_markdown((*head, "verified"), marked))
+            parts.append(markdown((*head, "verified"), marked))
         parts.append(
             "GE: area in two-input NANDs of drive 1, and depth: cells on the longest path, both of "
             "the run for area. Delay: ABC's figure for the run for speed, after buffering and "
@@ -157,7 +157,7 @@ class Report:
         )
         parts.append(f"## Verification\n\n{self.summary()}.")
         parts.append(
-            _markdown(
+            markdown(
                 ("run", "transactions", "beats", "cycles", "coverage", "verdict"),
                 [
                     (
@@ -197,9 +197,3 @@ class Report:
 def _delay(record: "Record") -> str:
     """ABC's delay, marked where no run for speed was made."""
     return f"{record.delay_ps:.0f}{' a' if record.delay_goal == 'area' else ''}"
-
-
-def _markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    marks = [":--", *("--:" for _ in head[1:])]
-    lines = [head, marks, *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

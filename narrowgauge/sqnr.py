@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from narrowgauge import console
 from narrowgauge.golden import samples
 from narrowgauge.golden.formats import bf16_values, dequantize, get_block, quantize, sqnr_db
 
@@ -99,11 +100,12 @@ def label(name: str) -> str:
 def markdown(rows: Sequence[Row]) -> str:
     """The table: a row a format, a column a tensor."""
     tensors = list(rows[0].sqnr)
-    lines = [
-        f"| format | bits/element | {' | '.join(tensors)} |",
-        f"| :-- | --: | {' | '.join('--:' for _ in tensors)} |",
+    cells = [
+        (
+            label(row.format),
+            f"{row.bits_per_element:.2f}",
+            *(f"{row.sqnr[tensor]:.1f}" for tensor in tensors),
+        )
+        for row in rows
     ]
-    for row in rows:
-        cells = " | ".join(f"{row.sqnr[tensor]:.1f}" for tensor in tensors)
-        lines.append(f"| {label(row.format)} | {row.bits_per_element:.2f} | {cells} |")
-    return "\n".join(lines)
+    return console.markdown(("format", "bits/element", *tensors), cells)

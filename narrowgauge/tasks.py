@@ -224,7 +224,7 @@ def vectors(
 
 
 def _hex(payload: Payload, batch: Batch) -> str:
-    data = Payload(tuple(field for field in payload.fields if field.name != "last"))
+    data = payload.data
     packed = data.pack({field.name: batch[field.name] for field in data.fields})
     lines = [row[::-1].tobytes().hex() for row in packed]
     if "last" in batch:

@@ -45,21 +45,20 @@ class Beats:
     @property
     def last(self) -> bool:
         """Whether the stream has TLAST."""
-        return any(field.name == "last" for field in self.payload.fields)
+        return self.payload.has_last
 
     @property
     def width(self) -> int:
         """Bits of TDATA."""
-        fields = tuple(field for field in self.payload.fields if field.name != "last")
-        return max(8, 8 * -(-Payload(fields).width // 8))
+        return self.payload.data_width
 
     def raw(self) -> Raw:
         """Bytes of every beat, shape (beats, 1 + width / 8): TDATA little-endian, then flags."""
         batch = self.payload.check(self.batch)
         rows = np.zeros((self.count, 1 + self.width // 8), np.uint8)
-        fields = tuple(field for field in self.payload.fields if field.name != "last")
-        if fields:
-            packed = Payload(fields).pack({field.name: batch[field.name] for field in fields})
+        data = self.payload.data
+        if data.fields:
+            packed = data.pack({field.name: batch[field.name] for field in data.fields})
             rows[:, : packed.shape[1]] = packed
         if self.last:
             rows[:, -1] = batch["last"] & 1
@@ -67,11 +66,10 @@ class Beats:
 
     def decode(self, rows: Raw) -> Batch:
         """The reverse of `raw`; padding is dropped."""
-        fields = tuple(field for field in self.payload.fields if field.name != "last")
+        data = self.payload.data
         batch: Batch = {}
-        if fields:
-            inner = Payload(fields)
-            batch = inner.unpack(np.ascontiguousarray(rows[:, : -(-inner.width // 8)]))
+        if data.fields:
+            batch = data.unpack(np.ascontiguousarray(rows[:, : -(-data.width // 8)]))
         if self.last:
             batch["last"] = (rows[:, -1] & 1).astype(np.int64)
         return batch

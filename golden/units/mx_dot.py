@@ -25,6 +25,7 @@ from narrowgauge.golden.formats import MXOpal, Rounding, quantize, vector
 from narrowgauge.golden.formats import get as get_format
 from narrowgauge.golden.payload import Batch, Field, Payload
 from narrowgauge.golden.units import window
+from narrowgauge.golden.units.checks import check_block
 from narrowgauge.golden.units.stimuli import (
     SPECIAL_BF16,
     blocks,
@@ -59,10 +60,7 @@ class Params:
     lanes: int = 128
 
     def __post_init__(self) -> None:
-        if not 2 <= self.k <= 1024 or self.k & (self.k - 1):
-            raise UsageError(f"k must be a power of two in 2..1024, got {self.k}")
-        if not 0 <= self.n < self.k:
-            raise UsageError(f"n must be 0..k-1 with k={self.k}, got {self.n}")
+        check_block(self.k, self.n)
         for name in ("a_bits", "w_bits"):
             if not 2 <= getattr(self, name) <= 8:
                 raise UsageError(f"{name} must be 2..8, got {getattr(self, name)}")
@@ -77,11 +75,6 @@ class Params:
     def beats(self) -> int:
         """Beats of a block."""
         return self.k // self.lanes
-
-    @property
-    def position_bits(self) -> int:
-        """Bits of an outlier's position."""
-        return (self.k - 1).bit_length()
 
     @property
     def sum_bits(self) -> int:

@@ -28,6 +28,7 @@ from narrowgauge.golden import samples
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import BlockFormat, MXOpal, Rounding, get_block, quantize
 from narrowgauge.golden.payload import Batch, Field, Payload
+from narrowgauge.golden.units.checks import check_block
 from narrowgauge.golden.units.stimuli import SPECIAL_BF16, blocks, random_bf16
 
 __all__ = ["Params", "input_beats", "model", "output_beats", "vectors"]
@@ -60,10 +61,7 @@ class Params:
         if self.rounding not in (Rounding.RNE, Rounding.RNA, Rounding.RTZ):
             raise UsageError(f"rounding must be rne, rna or rtz, got {self.rounding!r}")
         object.__setattr__(self, "rounding", Rounding(self.rounding))
-        if not 2 <= self.k <= 1024 or self.k & (self.k - 1):
-            raise UsageError(f"k must be a power of two in 2..1024, got {self.k}")
-        if not 0 <= self.n < self.k:
-            raise UsageError(f"n must be 0..k-1 with k={self.k}, got {self.n}")
+        check_block(self.k, self.n)
         if not 2 <= self.b <= 8:
             raise UsageError(f"b must be 2..8, got {self.b}")
         if self.element == "fp4_e2m1" and (self.k, self.n, self.b) != (32, 0, 4):

@@ -8,7 +8,7 @@ bit of the amount, each only as wide as what can still reach the result.
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.utils import ceil_log2
 
-__all__ = ["any_bit", "leading_zeros", "magnitude", "shift_right", "window"]
+__all__ = ["any_bit", "leading_zeros", "magnitude", "saturated", "shift_right", "window"]
 
 
 def any_bit(m: Module, value: Value, name: str) -> Signal:
@@ -17,6 +17,13 @@ def any_bit(m: Module, value: Value, name: str) -> Signal:
     if len(value):
         m.d.comb += result.eq(value.any())
     return result
+
+
+def saturated(value: Value, width: int) -> Value:
+    """`width` bits of an unsigned value, all ones where it does not fit."""
+    if len(value) <= width:
+        return value
+    return value[:width] | value[width:].any().replicate(width)
 
 
 def leading_zeros(m: Module, value: Value, name: str) -> tuple[Value, Signal]:

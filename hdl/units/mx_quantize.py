@@ -17,6 +17,7 @@ from amaranth.lib.memory import Memory
 from narrowgauge.golden.formats import Rounding
 from narrowgauge.golden.units.mx_quantize import Params
 from narrowgauge.hdl.arith.rounder import round_up
+from narrowgauge.hdl.arith.shifter import saturated
 from narrowgauge.hdl.arith.sorting import Rank, Sorter, largest
 from narrowgauge.hdl.stream import StreamUnit
 
@@ -195,7 +196,7 @@ class MxQuantize(StreamUnit):
         m.d.comb += apart.eq(reference - Cat(x[7] | ~normal, x[8:15]))
         size = most.bit_length()
         distance = Signal(size, name=f"{name}_distance")
-        m.d.comb += distance.eq(apart[:size] | apart[size:].any().replicate(size))
+        m.d.comb += distance.eq(saturated(apart, size))
         return distance, normal
 
     def _round(self, m: Module, value: Value, keep: int, name: str) -> tuple[Value, Value]:

@@ -8,6 +8,7 @@ from narrowgauge.golden.arith.fp_add import Params as AddParams
 from narrowgauge.golden.arith.int_to_fp import Params as ConvertParams
 from narrowgauge.hdl.arith.fp_add import FpAdd
 from narrowgauge.hdl.arith.int_to_fp import IntToFp
+from narrowgauge.hdl.arith.shifter import saturated
 
 __all__ = ["Accumulator", "Bf16Operand", "align", "any_of", "block_sum"]
 
@@ -28,9 +29,8 @@ def align(
     """
     steps = width.bit_length()
     amount = Signal(steps, name=f"{name}_amount")
-    # Too far is as far as all steps go, which leaves nothing of `width` bits.
-    far = distance[steps:].any() if len(distance) > steps else Const(0, 1)
-    m.d.comb += amount.eq(distance[:steps] | far.replicate(steps))
+    # As far as all steps go leaves nothing of `width` bits.
+    m.d.comb += amount.eq(saturated(distance, steps))
     current = value
     for i in range(steps):
         step = 1 << i

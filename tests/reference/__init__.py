@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from narrowgauge import api
+from narrowgauge.console import markdown
 
 __all__ = ["BEGIN", "END", "PAGES", "README", "REFERENCE", "cost_row", "load", "reduce", "render"]
 
@@ -68,11 +69,6 @@ def reduce(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, [":--", *("--:" for _ in head[1:])], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _dots(points: list[dict[str, Any]]) -> str:
     base = {p["macs"]: p["ge"] for p in points if p["name"].startswith("bf16_dot/")}
     rows = [
@@ -90,7 +86,7 @@ def _dots(points: list[dict[str, Any]]) -> str:
         if p["macs"]
     ]
     head = ["dot product", "lanes", "GE/MAC", "smaller than bf16", "depth", "delay ps"]
-    return _table([*head, "latency", "cycles for 128"], rows)
+    return markdown([*head, "latency", "cycles for 128"], rows)
 
 
 def _others(points: list[dict[str, Any]]) -> str:
@@ -107,7 +103,7 @@ def _others(points: list[dict[str, Any]]) -> str:
         if not p["macs"]
     ]
     head = ["unit", "GE", "flip-flops", "memory bits", "delay ps", "cycles"]
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _errors(rows: list[dict[str, Any]]) -> str:
@@ -121,7 +117,7 @@ def _errors(rows: list[dict[str, Any]]) -> str:
     for name, label in (("mxfp4_e2m1", "MXFP4"), ("mxint8", "MXINT8")):
         lines.append([label, *_range(by_name[name]), "", ""])
     head = ["format", "bits/element", "lowest", "highest", "least gain", "most gain"]
-    return _table(head, lines)
+    return markdown(head, lines)
 
 
 def _range(row: dict[str, Any]) -> list[str]:
