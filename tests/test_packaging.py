@@ -17,7 +17,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 def modules() -> set[str]:
     """Files of the installed package, as paths below it, for every source in the tree."""
-    found = {f"narrowgauge/{p.name}" for p in (ROOT / "narrowgauge").glob("*.py")}
+    front = ROOT / "narrowgauge"
+    found = {f"narrowgauge/{p.relative_to(front).as_posix()}" for p in front.rglob("*.py")}
     for part in PARTS:
         for path in (ROOT / part).rglob("*.py"):
             found.add(f"narrowgauge/{path.relative_to(ROOT).as_posix()}")
@@ -30,7 +31,11 @@ def test_every_folder_is_a_listed_package() -> None:
         for part in PARTS
         for path in (ROOT / part).rglob("*.py")
     }
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted({"narrowgauge"} | folders)
+    folders |= {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for path in (ROOT / "narrowgauge").rglob("*.py")
+    }
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(folders)
     for part in PARTS:
         for path in (ROOT / part).rglob("*.py"):
             assert (path.parent / "__init__.py").is_file()

@@ -1,4 +1,4 @@
-"""What each command of the command line does, over the Python API."""
+"""The commands that make, check and synthesise points, over the Python API."""
 
 import argparse
 import json

@@ -1,0 +1,1 @@
+"""Proofs: claims about a component, the engines that settle them, counterexamples."""
