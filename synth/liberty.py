@@ -6,16 +6,20 @@ takes what real libraries contain: gzip, a simple attribute without its semicolo
 continuations, and a semicolon or none after a group. Source: Liberty User Guide, volume 1.
 """
 
+import functools
 import gzip
 import re
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["Group", "evaluate", "parse", "read_bytes", "truth_table", "write"]
+__all__ = ["Group", "evaluate", "expression", "parse", "read_bytes", "truth_table", "write"]
+
+T = TypeVar("T")
 
 _SKIP = re.compile(r"(?:[\s;\\]+|/\*.*?\*/|//[^\n]*)*", re.S)
 _NAME = re.compile(r"[\w.$\[\]-]+")
@@ -156,8 +160,13 @@ def write(group: Group, drop: Collection[str] = (), indent: str = "") -> str:
     return "\n".join(lines)
 
 
-def evaluate(function: str, values: dict[str, bool]) -> bool:
-    """The value of a Liberty function for given pins; a malformed one is a `UsageError`.
+Expression = tuple[Any, ...]
+"""A function as a tree: ("pin", name), ("const", 0 or 1), ("not", e), ("and"|"or"|"xor", e, e)."""
+
+
+@functools.lru_cache(maxsize=4096)
+def expression(function: str) -> Expression:
+    """The tree of a Liberty function; a malformed one is a `UsageError`.
 
     From the tightest: `!a` and `a'`, `^`, `*` `&` or a space, `+` `|`.
     """
@@ -171,45 +180,45 @@ def evaluate(function: str, values: dict[str, bool]) -> bool:
         position = match.end()
     tokens.append("")
 
-    def atom() -> bool:
+    def atom() -> Expression:
         token = tokens.pop(0)
         if token == "!":
-            return not atom()
+            return ("not", atom())
         if token == "(":
             value = any_of()
             if tokens.pop(0) != ")":
                 raise UsageError(f"malformed function {function!r}")
         elif token in ("0", "1"):
-            value = token == "1"
-        elif token in values:
-            value = values[token]
+            value = ("const", int(token))
+        elif token and (token[0].isalpha() or token[0] == "_"):
+            value = ("pin", token)
         else:
-            raise UsageError(f"malformed function {function!r}: no pin {token!r}")
+            raise UsageError(f"malformed function {function!r}")
         while tokens[0] == "'":
             tokens.pop(0)
-            value = not value
+            value = ("not", value)
         return value
 
-    def xor() -> bool:
+    def xor() -> Expression:
         value = atom()
         while tokens[0] == "^":
             tokens.pop(0)
-            value ^= atom()
+            value = ("xor", value, atom())
         return value
 
-    def all_of() -> bool:
+    def all_of() -> Expression:
         value = xor()
         while tokens[0] and tokens[0] not in ")+|":
             if tokens[0] in "*&":
                 tokens.pop(0)
-            value &= xor()
+            value = ("and", value, xor())
         return value
 
-    def any_of() -> bool:
+    def any_of() -> Expression:
         value = all_of()
         while tokens[0] in ("+", "|"):
             tokens.pop(0)
-            value |= all_of()
+            value = ("or", value, all_of())
         return value
 
     result = any_of()
@@ -218,10 +227,40 @@ def evaluate(function: str, values: dict[str, bool]) -> bool:
     return result
 
 
+def evaluate(function: str, values: Mapping[str, T], ones: T) -> T:
+    """The value of a Liberty function for given pins, bit by bit.
+
+    `values` are booleans, integers or arrays of integers, a bit an independent case; `ones` is true
+    in every case (`True`, or all bits set). A pin that is not given is a `UsageError`.
+    """
+
+    def value(tree: Expression) -> Any:
+        match tree:
+            case ("pin", name):
+                if name not in values:
+                    raise UsageError(f"malformed function {function!r}: no pin {name!r}")
+                return values[name]
+            case ("const", bit):
+                return ones if bit else ones ^ ones  # type: ignore[operator]
+            case ("not", inner):
+                return value(inner) ^ ones
+            case ("and", left, right):
+                return value(left) & value(right)
+            case ("or", left, right):
+                return value(left) | value(right)
+            case (_, left, right):
+                return value(left) ^ value(right)
+        raise AssertionError(tree)
+
+    result: T = value(expression(function))
+    return result
+
+
 def truth_table(function: str, pins: Collection[str]) -> int:
     """Bit k is the function's value where pin j carries bit j of k."""
     names = list(pins)
-    return sum(
-        evaluate(function, {name: bool(k >> j & 1) for j, name in enumerate(names)}) << k
-        for k in range(1 << len(names))
-    )
+    cases = 1 << len(names)
+    ones = (1 << cases) - 1
+    # Pin j is 2**j zeros, then as many ones, again and again.
+    values = {name: ones // ((1 << (1 << j)) + 1) << (1 << j) for j, name in enumerate(names)}
+    return evaluate(function, values, ones)

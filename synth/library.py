@@ -49,13 +49,30 @@ _DROP = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One cell: area in the library's unit, output pin -> function, and its input pins."""
+    """One cell.
+
+    Attributes
+    ----------
+    area : in the library's unit
+    inputs : input pins, the clock included
+    outputs : output pins with their functions of the inputs, or of the state for a flip-flop
+    state : for a flip-flop the names of its state and of the inverse, else empty
+    next_state : for a flip-flop, the state after the clock's edge as a function of the inputs
+    clock : for a flip-flop the pin whose rising edge clocks it, else empty
+    """
 
     name: str
     area: float
     inputs: tuple[str, ...]
     outputs: tuple[tuple[str, str], ...]
-    sequential: bool
+    state: tuple[str, ...] = ()
+    next_state: str = ""
+    clock: str = ""
+
+    @property
+    def sequential(self) -> bool:
+        """Whether it is a flip-flop."""
+        return bool(self.state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +89,7 @@ class Library:
     dont_use : the cells that are left out, sorted
     flip_flops : names of the usable flip-flops, sorted
     text : Liberty text of the usable cells alone, without power, for the mapper
+    tree : the library group with the usable cells alone, tables of timing and power included
     """
 
     name: str
@@ -83,6 +101,7 @@ class Library:
     dont_use: tuple[str, ...] = field(repr=False)
     flip_flops: tuple[str, ...]
     text: str = field(repr=False)
+    tree: liberty.Group = field(repr=False)
 
 
 def load(name_or_path: str | Path) -> Library:
@@ -172,13 +191,14 @@ def _build(files: tuple[tuple[str, bytes], ...]) -> Library:
         dont_use=dont_use,
         flip_flops=tuple(sorted(c.name for c in cells.values() if c.sequential)),
         text=liberty.write(merged, _DROP) + "\n",
+        tree=merged,
     )
 
 
 def _merge(groups: list[liberty.Group], sources: list[str]) -> liberty.Group:
     """One library of several; they must share units and templates, and no cell twice."""
     first = groups[0]
-    seen = {(g.kind, g.name): liberty.write(g) for g in first.groups if g.kind not in _DROP}
+    seen = {(g.kind, g.name): liberty.write(g) for g in first.groups}
     for group, source in zip(groups[1:], sources[1:], strict=True):
         units = ("time_unit", "voltage_unit", "current_unit")
         if [group.get(u) for u in units] != [first.get(u) for u in units] or [
@@ -186,8 +206,6 @@ def _merge(groups: list[liberty.Group], sources: list[str]) -> liberty.Group:
         ] != [s.lower() for s in first.values("capacitive_load_unit")]:
             raise UsageError(f"{source}: its units differ from those of {sources[0]}")
         for inner in group.groups:
-            if inner.kind in _DROP:
-                continue
             key = (inner.kind, inner.name)
             text = liberty.write(inner)
             if key not in seen:
@@ -241,6 +259,7 @@ def _cell(group: liberty.Group) -> Cell:
         value = float("nan")
     if not value >= 0:
         raise UsageError(f"cell {group.name}: area must be a number, got {area!r}")
+    state = next(group.each("ff"), None)
     return Cell(
         name=group.name,
         area=value,
@@ -248,7 +267,9 @@ def _cell(group: liberty.Group) -> Cell:
         outputs=tuple(
             (p.name, p.get("function") or "") for p in pins if p.get("direction") == "output"
         ),
-        sequential=any(group.each("ff")),
+        state=state.args if state else (),
+        next_state=(state and state.get("next_state")) or "",
+        clock=(state and state.get("clocked_on")) or "",
     )
 
 

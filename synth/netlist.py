@@ -8,9 +8,10 @@ from typing import Any
 from narrowgauge.golden.errors import NarrowgaugeError
 from narrowgauge.synth.library import Library
 
-__all__ = ["Memory", "Netlist", "SynthesisError", "read"]
+__all__ = ["MEMORY", "Memory", "Netlist", "SynthesisError", "bit_names", "read"]
 
-_MEMORY = "$mem_v2"
+MEMORY = "$mem_v2"
+"""The type of a memory that was kept apart."""
 
 
 class SynthesisError(NarrowgaugeError):
@@ -66,7 +67,7 @@ def read(document: Mapping[str, Any], top: str, library: Library) -> Netlist:
     memories = []
     for name, cell in module["cells"].items():
         kind = cell["type"]
-        if kind == _MEMORY:
+        if kind == MEMORY:
             memories.append(_memory(name, cell["parameters"]))
         elif kind in library.cells:
             counts[kind] = counts.get(kind, 0) + 1
@@ -100,7 +101,7 @@ def _memory(name: str, parameters: Mapping[str, str]) -> Memory:
     )
 
 
-def _bit_names(module: Mapping[str, Any]) -> dict[int, str]:
+def bit_names(module: Mapping[str, Any]) -> dict[int, str]:
     """Net -> the shortest of its public names."""
     names: dict[int, str] = {}
     for name, net in module["netnames"].items():
@@ -118,7 +119,7 @@ def _bit_names(module: Mapping[str, Any]) -> dict[int, str]:
 
 def _longest_path(module: Mapping[str, Any], library: Library) -> tuple[int, str, str]:
     """Depth, start and end of the longest path, in time linear in the netlist."""
-    names = _bit_names(module)
+    names = bit_names(module)
     driver: dict[int, tuple[str, list[Any]]] = {}
     start: dict[Any, str] = {}
     level: dict[Any, int] = {}
@@ -135,7 +136,7 @@ def _longest_path(module: Mapping[str, Any], library: Library) -> tuple[int, str
             ends += [(label, [bit]) for label, bit in zip(labels, bits, strict=True)]
     for name, cell in module["cells"].items():
         kind, pins = cell["type"], cell["connections"]
-        if kind == _MEMORY:
+        if kind == MEMORY:
             label = f"memory {name}"
             start.update(dict.fromkeys(pins["RD_DATA"], label))
             ends.append(

@@ -107,7 +107,7 @@ def test_functions(function: str, table: int) -> None:
 @pytest.mark.parametrize("function", ["", "A +", "(A", "A)", "Z", "A ? B", "A ! B C )"])
 def test_malformed_functions(function: str) -> None:
     with pytest.raises(UsageError, match="malformed function"):
-        liberty.evaluate(function, {"A": True, "B": False, "C": False})
+        liberty.evaluate(function, {"A": True, "B": False, "C": False}, True)
 
 
 def test_library_from_a_file(tmp_path: Path) -> None:
