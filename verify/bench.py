@@ -15,12 +15,14 @@ from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 
 from narrowgauge.verify.harness import ERRORS
 
-__all__ = ["JOB", "run_patterns"]
+__all__ = ["JOB", "PERIOD", "run_pattern", "run_patterns"]
 
 JOB = "NARROWGAUGE_JOB"
 """Environment variable with the path of the job: JSON with `runs`, `limits` and `status`."""
 
-_PERIOD = 10
+PERIOD = 10
+"""Of the clock, in ns."""
+
 _READ = (
     "error",
     "error_cycle",
@@ -35,7 +37,7 @@ _READ = (
 )
 
 
-async def _run(dut: Any, run: dict[str, Any], limits: dict[str, int]) -> dict[str, Any]:
+async def run_pattern(dut: Any, run: dict[str, Any], limits: dict[str, int]) -> dict[str, Any]:
     """Reset, then one pattern to its end; what the harness counted."""
     dut.rst.value = 1
     for name in ("source", "sink", "seed", "beats_in", "beats_out", "abort_after"):
@@ -47,7 +49,7 @@ async def _run(dut: Any, run: dict[str, Any], limits: dict[str, int]) -> dict[st
     if not int(dut.done.value):
         dut.rst.value = 0
         # The harness ends by itself when nothing moves; this catches one that moves for ever.
-        await with_timeout(RisingEdge(dut.done), limits["cycles"] * _PERIOD, "ns")
+        await with_timeout(RisingEdge(dut.done), limits["cycles"] * PERIOD, "ns")
     await FallingEdge(dut.clk)
     return run | {name: int(getattr(dut, name).value) for name in _READ}
 
@@ -56,11 +58,11 @@ async def _run(dut: Any, run: dict[str, Any], limits: dict[str, int]) -> dict[st
 async def run_patterns(dut: Any) -> None:
     """Every run of the job; its status is written whatever the verdict."""
     job = json.loads(Path(os.environ[JOB]).read_text())
-    Clock(dut.clk, _PERIOD, "ns", impl="gpi").start()
+    Clock(dut.clk, PERIOD, "ns", impl="gpi").start()
     statuses = []
     try:
         for run in job["runs"]:
-            statuses.append(await _run(dut, run, job["limits"]))
+            statuses.append(await run_pattern(dut, run, job["limits"]))
     finally:
         Path(job["status"]).write_text(json.dumps(statuses))
     assert len(statuses) == len(job["runs"])

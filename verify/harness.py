@@ -46,7 +46,7 @@ class Ports:
 _TEMPLATE = r"""
 module harness(input wire clk /* verilator public_flat_rw */);
   // Driven and read by the bench.
-  reg rst /* verilator public_flat_rw */ = 1;
+  reg rst /* verilator public_flat_rw */ = 1;@MUTSEL@
   reg [2:0] source /* verilator public_flat_rw */ = 0;
   reg [2:0] sink /* verilator public_flat_rw */ = 0;
   reg [31:0] seed /* verilator public_flat_rw */ = 1;
@@ -75,7 +75,7 @@ module harness(input wire clk /* verilator public_flat_rw */);
   wire [7:0] m_flags;
 
   @NAME@ dut (
-    .clk(clk), .rst(rst),
+    .clk(clk), .rst(rst),@MUTANT@
     .s_axis_tdata(word[@SW@-1:0]), .s_axis_tvalid(s_valid), .s_axis_tready(s_ready),@SLAST@
     .m_axis_tdata(m_data), .m_axis_tvalid(m_valid), .m_axis_tready(m_ready)@MLAST@
   );
@@ -238,10 +238,17 @@ endmodule
 """
 
 
-def harness(name: str, ports: Ports) -> str:
-    """Verilog of module `harness`, with one instance of module `name`."""
+def harness(name: str, ports: Ports, select: int = 0) -> str:
+    """Verilog of module `harness`, with one instance of module `name`.
+
+    `select` is the width of the input `mutsel` of a design that holds mutants (`mutation.faults`),
+    0 where there is none.
+    """
+    register = f"\n  reg [{select - 1}:0] mutsel /* verilator public_flat_rw */ = 0;"
     replacements = {
         "@NAME@": name,
+        "@MUTSEL@": register if select else "",
+        "@MUTANT@": " .mutsel(mutsel)," if select else "",
         "@SW@": str(ports.s_width),
         "@MW@": str(ports.m_width),
         "@SLAST@": f" .s_axis_tlast(word[{ports.s_width}])," if ports.s_last else "",

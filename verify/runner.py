@@ -13,17 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from narrowgauge.golden.errors import MismatchError, UsageError
-from narrowgauge.golden.payload import Batch
 from narrowgauge.hdl import emit
 from narrowgauge.verify import simulator as simulators
-from narrowgauge.verify.beats import groups, stream_beats, to_hex
-from narrowgauge.verify.harness import Ports, harness
 from narrowgauge.verify.mutate import break_design
-from narrowgauge.verify.patterns import PREFIX, plan
+from narrowgauge.verify.patterns import PREFIX
 from narrowgauge.verify.result import Result
+from narrowgauge.verify.stage import stage
 from narrowgauge.verify.verdict import Run, cocotb_verdict, coverage, score
 
 __all__ = ["LEVELS", "cache_folder", "verify"]
@@ -62,60 +58,32 @@ def _fill(
     mutate: int | None,
 ) -> None:
     """Carry the run out; what goes wrong on the design's side lands in `run.failures`."""
-    batch: Batch = golden.vectors(params, level, seed)
-    run.transactions = len(next(iter(batch.values()))) if batch else 0
-    if not run.transactions:
-        raise MismatchError("the golden model gave no vectors")
-    want: Batch = golden.model(params, batch)
-    coverage(run, bench, params, batch, want)
-    ends = groups(batch)
-    inputs = stream_beats(golden, params, batch, "input", len(ends))
-    outputs = stream_beats(golden, params, want, "output", len(ends))
-
-    folder.mkdir(parents=True, exist_ok=True)
+    made = stage(component, golden, params, level, seed)
+    run.transactions = made.transactions
+    coverage(run, bench, params, made.batch, made.want)
     if mutate is None:
         text = emit.verilog(component, top)
     else:
         text = break_design(emit.rtlil(component, top), mutate)
-    files = {
-        "dut": folder / f"{top}.v",
-        "harness": folder / "harness.v",
-        "input": folder / "in.hex",
-        "output": folder / "out.hex",
-        "status": folder / "status.json",
-        "results": folder / "results.xml",
-    }
-    for path in files.values():
-        path.unlink(missing_ok=True)
-    ports = Ports(
-        s_width=inputs.width, s_last=inputs.last, m_width=outputs.width, m_last=outputs.last
-    )
-    files["dut"].write_text(text)
-    files["harness"].write_text(harness(top, ports))
-    rows = inputs.raw()
-    rows[inputs.ends - 1, -1] |= 2
-    files["input"].write_text(to_hex(rows))
-
-    pace = int(component.latency or 0) + int(component.interval or 1)
-    longest = int(np.diff(inputs.ends, prepend=0).max() + np.diff(outputs.ends, prepend=0).max())
-    limits = {"drain": pace + 16, "stuck": 4 * (pace + longest) + 1000}
-    limits["cycles"] = 64 * (inputs.count + outputs.count + 1000) * max(1, pace)
-    runs = plan(inputs.ends.tolist(), outputs.ends.tolist(), level, seed)
+    files = made.write(folder, top, text)
+    runs, limits = made.runs, made.limits
     job = {
         "simulator": simulator,
         "version": version,
-        "sources": [str(files["dut"]), str(files["harness"])],
+        "sources": [files["dut"], files["harness"]],
         "waves": simulators.waves_suffix(simulator) if waves else "",
         "thorough": level == "full",
         "runs": runs,
         "limits": limits,
-        **{key: str(files[key]) for key in ("input", "output", "status", "results")},
+        **{key: files[key] for key in ("input", "output", "status", "results")},
     }
     trouble = simulators.execute(job, folder=folder, cache=cache_folder(), timeout=timeout)
-    statuses = json.loads(files["status"].read_text()) if files["status"].exists() else []
+    status = Path(files["status"])
+    statuses = json.loads(status.read_text()) if status.exists() else []
     if statuses:
-        score(run, statuses, limits, component, inputs, outputs, ends, files["output"].read_text())
-    verdict = cocotb_verdict(files["results"])
+        recorded = Path(files["output"]).read_text()
+        score(run, statuses, limits, component, made.inputs, made.outputs, made.ends, recorded)
+    verdict = cocotb_verdict(Path(files["results"]))
     if trouble:
         run.failures.append(trouble)
     elif verdict and not run.failures:

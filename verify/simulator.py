@@ -105,7 +105,8 @@ def execute(job: dict[str, Any], *, folder: Path, cache: Path, timeout: float) -
 
     `job` has `simulator`, `sources` (paths), `waves`, `runs`, `limits`, `status` (the file that
     the bench writes), `results` (cocotb's), `input` and `output` (beat files), `version`, and
-    `thorough`, true where the run is long enough to compile for speed.
+    `thorough`, true where the run is long enough to compile for speed. `module` is the cocotb
+    module, `narrowgauge.verify.bench` where it is not given.
     """
     job = job | {"make": _make(job["thorough"])}
     path = folder / "job.json"
@@ -180,7 +181,7 @@ def main(path: str) -> None:
         runner.parameters = {}
         runner.hdl_toplevel = "harness"
     runner.test(
-        test_module="narrowgauge.verify.bench",
+        test_module=job.get("module", "narrowgauge.verify.bench"),
         hdl_toplevel="harness",
         hdl_toplevel_lang="verilog",
         build_dir=build,
