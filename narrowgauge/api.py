@@ -29,6 +29,7 @@ from narrowgauge.doctor import Check, doctor, require
 from narrowgauge.golden.errors import MismatchError, NarrowgaugeError, UsageError
 from narrowgauge.golden.payload import Batch
 from narrowgauge.registry import Point
+from narrowgauge.sweep import sweep
 
 if TYPE_CHECKING:
     from narrowgauge.report import Report
@@ -46,6 +47,7 @@ __all__ = [
     "generate",
     "model",
     "points",
+    "sweep",
     "synthesize",
     "vectors",
     "verify",

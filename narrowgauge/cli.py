@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from narrowgauge import __version__, commands, workers
 from narrowgauge.api import LEVELS, SIMULATORS
 from narrowgauge.golden.errors import NarrowgaugeError
+from narrowgauge.measures import MEASURES
 
 __all__ = ["main", "parser"]
 
@@ -52,6 +53,46 @@ class _Set(argparse.Action):
         kept = dict(getattr(namespace, self.dest))
         kept[name] = _value(word)
         setattr(namespace, self.dest, kept)
+
+
+class _Grid(argparse.Action):
+    """`--grid NAME=V1,V2,A:B:STEP` into a dict of lists; a range holds both its ends."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        name, sign, words = str(values).partition("=")
+        parts = words.split(",")
+        if not (sign and all(parts) and name.isidentifier()):
+            parser.error(
+                f"argument --grid: expected NAME=V1,V2,... or NAME=A:B:STEP, got {values!r}"
+            )
+        kept = dict(getattr(namespace, self.dest))
+        if name in kept:
+            parser.error(f"argument --grid: {name} is given twice")
+        try:
+            kept[name] = [value for part in parts for value in _range(part)]
+        except ValueError:
+            parser.error(f"argument --grid: expected integers A:B:STEP, A <= B, got {values!r}")
+        setattr(namespace, self.dest, kept)
+
+
+def _range(word: str) -> Sequence[Any]:
+    if ":" not in word:
+        return [_value(word)]
+    first, last, *step = map(int, word.split(":"))
+    width = step[0] if step else 1
+    if len(step) > 1 or width < 1 or not 0 <= last - first < 100_000 * width:
+        raise ValueError(word)
+    return range(first, last + 1, width)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _value(word: str) -> Any:
@@ -185,6 +226,33 @@ def parser() -> argparse.ArgumentParser:
     _options(sub, "names", "seed", "liberty", "jobs", "json")
     sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
     _output(sub, "build/flow", "where the report goes")
+
+    sub = command(
+        commands.sweep,
+        "measure points over a grid of parameters, and keep the results",
+        "narrowgauge sweep mx_dot/w4a4_l32 --grid w_bits=3:5 --grid a_bits=3:7:2",
+    )
+    _options(sub, "names", "set", "liberty", "jobs", "json")
+    sub.add_argument(
+        "--grid", action=_Grid, default={}, metavar="NAME=V1,V2,...",
+        help="values of a parameter, each with each of the others'; A:B:STEP is a range that "
+        "holds both ends; may be given again",
+    )  # fmt: skip
+    sub.add_argument(
+        "--measure", type=_words, default="area", metavar="M1,M2,...",
+        help=f"what to measure: {', '.join(MEASURES)}",
+    )  # fmt: skip
+    sub.add_argument(
+        "--store", default="build/results.sqlite", metavar="FILE", help="SQLite file of the results"
+    )
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    sub.add_argument(
+        "--scheduler", metavar="ADDRESS", help="work on the cluster of this dask scheduler"
+    )
+    sub.add_argument(
+        "--timeout", type=_count, default=10, metavar="SECONDS",
+        help="how long to wait for the scheduler, and for a worker where it has none",
+    )  # fmt: skip
 
     sub = command(
         commands.vectors,

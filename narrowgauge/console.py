@@ -59,12 +59,15 @@ class Console:
 
     def progress(self, task: Task, done: int, total: int, seconds: float) -> None:
         """One task has ended."""
+        self.line(f"[{done}/{total}] {task.label} ({seconds:.1f} s)", last=done == total)
+
+    def line(self, line: str, *, last: bool = True) -> None:
+        """A line of progress; on a terminal it takes the place of one that was not the last."""
         if self._verbosity < 0:
             return
-        line = f"[{done}/{total}] {task.label} ({seconds:.1f} s)"
         if self._terminal and self._verbosity == 0:
             width = os.get_terminal_size(self._stream.fileno()).columns
-            end = "\n" if done == total else ""
+            end = "\n" if last else ""
             self._stream.write(f"\r\x1b[K{line[: max(20, width - 1)]}{end}")
         else:
             self._stream.write(f"{line}\n")

@@ -15,15 +15,16 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from narrowgauge.golden.errors import NarrowgaugeError
 
-__all__ = ["Progress", "Task", "cpus", "run"]
+__all__ = ["Ended", "Progress", "Task", "cpus", "each", "run"]
 
 Progress = Callable[["Task", int, int, float], None]
 """Called as each task ends: task, tasks done, tasks in all, seconds that it took."""
@@ -48,6 +49,16 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A task that has ended: its place among the tasks, its result or error, seconds it took."""
+
+    index: int
+    value: Any = None
+    error: Exception | None = None
+    seconds: float
+
+
 def run(
     tasks: Sequence[Task], *, jobs: int | None = None, progress: Progress | None = None
 ) -> list[Any]:
@@ -61,31 +72,50 @@ def run(
 
     The first error stops the rest and is raised; an interrupt ends the workers with their tools.
     """
-    report = progress or (lambda *_: None)
-    if jobs is None:
-        results = []
-        for done, task in enumerate(tasks, 1):
-            start = time.monotonic()
-            results.append(task.call())
-            report(task, done, len(tasks), time.monotonic() - start)
-        return results
     outcome: dict[int, Any] = {}
+    with closing(each(tasks, jobs=jobs)) as ending:
+        for ended in ending:
+            if ended.error is not None:
+                raise ended.error
+            outcome[ended.index] = ended.value
+            if progress is not None:
+                progress(tasks[ended.index], len(outcome), len(tasks), ended.seconds)
+    return [outcome[index] for index in range(len(tasks))]
+
+
+def each(tasks: Sequence[Task], *, jobs: int | None = None) -> Generator[Ended, None, None]:
+    """Every task as it ends, with its error where it has one, which stops no other.
+
+    `jobs` is as for `run`. Closing the generator ends the workers with their tools.
+    """
+    if jobs is None:
+        for index, task in enumerate(tasks):
+            yield _ended(index, task.call)
+        return
     with _processes() as processes, ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        pending: dict[Future[tuple[Any, float]], int] = {
-            pool.submit(_in_worker, task, processes): index for index, task in enumerate(tasks)
+        pending = {
+            pool.submit(_ended, index, partial(_in_worker, task, processes))
+            for index, task in enumerate(tasks)
         }
         try:
             while pending:
-                done_now, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done_now:
-                    index = pending.pop(future)
-                    outcome[index], seconds = future.result()
-                    report(tasks[index], len(outcome), len(tasks), seconds)
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             _end(processes)
             raise
-    return [outcome[index] for index in range(len(tasks))]
+
+
+def _ended(index: int, call: Callable[[], Any]) -> Ended:
+    start = time.monotonic()
+    value, error = None, None
+    try:
+        value = call()
+    except Exception as raised:
+        error = raised
+    return Ended(index=index, value=value, error=error, seconds=time.monotonic() - start)
 
 
 @contextmanager
@@ -107,8 +137,7 @@ def _end(processes: set[subprocess.Popen[bytes]]) -> None:
                 continue
 
 
-def _in_worker(task: Task, processes: set[subprocess.Popen[bytes]]) -> tuple[Any, float]:
-    start = time.monotonic()
+def _in_worker(task: Task, processes: set[subprocess.Popen[bytes]]) -> Any:
     with tempfile.TemporaryFile() as noise:
         process = subprocess.Popen(
             [sys.executable, "-m", "narrowgauge.workers"],
@@ -133,7 +162,7 @@ def _in_worker(task: Task, processes: set[subprocess.Popen[bytes]]) -> tuple[Any
         raise value
     if kind == "crash":
         raise RuntimeError(f"{task.label} failed in its worker:\n{value}")
-    return value, time.monotonic() - start
+    return value
 
 
 def _main() -> None:

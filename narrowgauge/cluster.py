@@ -1,0 +1,102 @@
+"""Tasks on the workers of a dask scheduler: several machines, any of which may go in the middle.
+
+The scheduler gives a task whose worker is lost to another one; a task is known by its key, so that
+two clients which ask for the same one share its result. A worker needs narrowgauge with the same
+sources, and the tools of what it is to measure.
+"""
+
+import logging
+import queue
+import time
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from narrowgauge import workers
+from narrowgauge.golden.errors import MissingToolError, NarrowgaugeError, UsageError
+from narrowgauge.workers import Ended, Task
+
+__all__ = ["carry_out", "each"]
+
+_RETRIES = 2
+"""How often a task that ended in an unexpected exception is tried again."""
+_LOOK = 1.0
+"""Seconds without a result after which the cluster is looked at."""
+
+
+def carry_out(task: Task) -> Ended:
+    """On a worker: a task in a fresh process, as at home; an unexpected exception is raised."""
+    (ended,) = workers.each([task], jobs=1)
+    if ended.error is not None and not isinstance(ended.error, NarrowgaugeError):
+        raise ended.error
+    return ended
+
+
+def each(
+    tasks: Sequence[Task], keys: Sequence[str], *, address: str, timeout: float
+) -> Generator[Ended, None, None]:
+    """Every task as it ends on some worker, as `narrowgauge.workers.each` here.
+
+    Parameters
+    ----------
+    tasks : what to run
+    keys : for each the digest of all that decides its result
+    address : of the scheduler, `tcp://HOST:PORT` or `HOST:PORT`
+    timeout : seconds to wait for the scheduler, and for a worker where there is none
+
+    Raises
+    ------
+    UsageError : no scheduler, or no worker; also in the middle
+    MissingToolError : dask.distributed is not installed
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise MissingToolError(
+            "a scheduler needs dask.distributed: pip install 'narrowgauge[sweep]'"
+        ) from None
+    # What goes wrong is said once, by the errors raised here.
+    for name in ("distributed", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        client = distributed.Client(address, timeout=timeout, set_as_default=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"no scheduler at {address!r}: {reason}") from None
+    with client:
+        ending: queue.Queue[tuple[int, Any]] = queue.Queue()
+        # Held until the end: the scheduler forgets a task that no client holds.
+        futures = [
+            client.submit(carry_out, task, key=f"narrowgauge-{key}", pure=True, retries=_RETRIES)
+            for task, key in zip(tasks, keys, strict=True)
+        ]
+        for index, future in enumerate(futures):
+            future.add_done_callback(lambda done, index=index: ending.put((index, done)))
+        seen = time.monotonic()
+        for _ in futures:
+            while True:
+                try:
+                    index, future = ending.get(timeout=_LOOK)
+                    break
+                except queue.Empty:
+                    seen = _look(client, address, timeout, seen)
+            yield _ended(index, future, address)
+
+
+def _look(client: Any, address: str, timeout: float, seen: float) -> float:
+    """When a worker was last there; an error where scheduler or workers are gone."""
+    if client.status != "running":
+        raise UsageError(f"the scheduler at {address!r} has gone")
+    if client.scheduler_info(n_workers=-1)["workers"]:
+        return time.monotonic()
+    if time.monotonic() - seen > timeout:
+        raise UsageError(f"the scheduler at {address!r} has no worker")
+    return seen
+
+
+def _ended(index: int, future: Any, address: str) -> Ended:
+    if future.status == "finished":
+        got: Ended = future.result()
+        return Ended(index=index, value=got.value, error=got.error, seconds=got.seconds)
+    if future.status == "error":
+        return Ended(index=index, error=future.exception(), seconds=0.0)
+    raise UsageError(f"the scheduler at {address!r} has gone, or gave up a task ({future.status})")

