@@ -1,49 +1,37 @@
 """Synthesis of one design: RTLIL text in, a `Record` out, by Yosys and ABC in a subprocess."""
 
+import gzip
 import hashlib
-import importlib.metadata
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 import tempfile
 import warnings
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from narrowgauge.golden.errors import MissingToolError, UsageError
-from narrowgauge.synth import netlist
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.synth.job import Job, Netlists, keep_files, pyosys_version, write
 from narrowgauge.synth.library import Library
 from narrowgauge.synth.netlist import SynthesisError
 from narrowgauge.synth.recipe import DEFAULT, Recipe
-from narrowgauge.synth.record import Record, Run
+from narrowgauge.synth.record import Record
 
-__all__ = ["CacheWarning", "SynthesisError", "flow_digest", "synthesize"]
+__all__ = ["CacheWarning", "Netlists", "SynthesisError", "flow_digest", "netlists", "synthesize"]
 
-_SOURCES = ("flow", "generic", "liberty", "library", "netlist", "recipe", "record", "runner")
-_DELAY = re.compile(r"ABC: WireLoad = .* Delay = *([\d.]+) ps")
-_ERROR = re.compile(r"^ERROR: (.*)", re.M)
+_SOURCES = ("flow", "generic", "job", "liberty", "library", "netlist", "recipe", "record", "runner")
+_KEPT = ("rtl", "area", "speed")
 
 
 class CacheWarning(UserWarning):
     """An entry of the cache could not be read, and was computed again."""
 
 
-def _pyosys_version() -> str:
-    try:
-        return importlib.metadata.version("pyosys")
-    except importlib.metadata.PackageNotFoundError:
-        raise MissingToolError("synthesis needs Yosys: pip install narrowgauge[synth]") from None
-
-
 def flow_digest(library: Library, recipe: Recipe = DEFAULT) -> str:
     """sha256 over recipe, source of the flow, library and Yosys version."""
     digest = hashlib.sha256()
-    parts = [_pyosys_version(), library.digest, recipe.digest]
+    parts = [pyosys_version(), library.digest, recipe.digest]
     parts += [Path(__file__).with_name(f"{s}.py").read_text(encoding="utf-8") for s in _SOURCES]
     for part in parts:
         digest.update(hashlib.sha256(part.encode()).digest())
@@ -81,145 +69,91 @@ def synthesize(
     MissingToolError : pyosys is not installed
     SynthesisError : Yosys fails, or a cell has no match in the library; the log is kept
     """
-    if not re.fullmatch(r"[A-Za-z_]\w*", name):
-        raise UsageError(f"design name must be an identifier, got {name!r}")
-    if macs is not None and macs < 1:
-        raise UsageError(f"macs must be at least 1, got {macs}")
-    try:
-        parameters = json.loads(json.dumps(dict(parameters), sort_keys=True))
-    except TypeError as error:
-        raise UsageError(f"parameters of {name} must be JSON values: {error}") from None
-    stamp = flow_digest(library, recipe)
-    request = json.dumps([stamp, name, rtlil, macs, parameters], sort_keys=True)
-    key = hashlib.sha256(request.encode()).hexdigest()
-    entry = None if cache_dir is None else cache_dir / f"synth-{key}.json"
+    request = _Request(name, rtlil, library, macs, parameters, recipe)
+    entry = None if cache_dir is None else cache_dir / f"synth-{request.key}.json"
     if entry is not None and keep is None and entry.exists():
         try:
             return Record.from_json(entry.read_text(encoding="utf-8"))
         except (UsageError, OSError, UnicodeDecodeError):
             message = f"{entry.name} in the cache is not a record; synthesising {name} again"
             warnings.warn(message, CacheWarning, stacklevel=2)
-    job = _Job(name=name, rtlil=rtlil, library=library, recipe=recipe, logs=keep or cache_dir)
-    with tempfile.TemporaryDirectory(prefix="narrowgauge-") as folder:
-        record = job.run(Path(folder), macs, parameters, stamp)
-        if keep is not None:
-            _keep(Path(folder), keep, name)
-    if entry is not None:
-        _write(entry, record.to_json())
-    return record
+    return request.run(entry, cache_dir, keep).record
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One run of the flow in a folder of its own; all names in its scripts are relative."""
+def netlists(
+    *,
+    name: str,
+    rtlil: str,
+    library: Library,
+    macs: int | None,
+    parameters: Mapping[str, object],
+    cache_dir: Path,
+    recipe: Recipe = DEFAULT,
+) -> Netlists:
+    """The same as `synthesize`, with the netlists; kept in the cache beside the record."""
+    request = _Request(name, rtlil, library, macs, parameters, recipe)
+    entry = cache_dir / f"synth-{request.key}.json"
+    try:
+        record = Record.from_json(entry.read_text(encoding="utf-8"))
+        kept = {goal: _unpack(_beside(entry, goal)) for goal in _KEPT if goal != "speed"}
+        kept["speed"] = None if recipe.speed is None else _unpack(_beside(entry, "speed"))
+        return Netlists(record=record, **kept)
+    except (UsageError, OSError, EOFError, ValueError, zlib.error):
+        return request.run(entry, cache_dir, None)
 
-    name: str
-    rtlil: str
-    library: Library
-    recipe: Recipe
-    logs: Path | None
 
-    def run(
-        self, folder: Path, macs: int | None, parameters: Mapping[str, object], stamp: str
-    ) -> Record:
-        """One Yosys process: front end, then one ABC run for each netlist."""
-        (folder / "design.il").write_text(self.rtlil, encoding="utf-8")
-        (folder / "cells.lib").write_text(self.library.text, encoding="utf-8")
-        log = self._yosys(folder, [*self.recipe.front(self.name), *self.recipe.back()])
-        delays = [float(text) for text in _DELAY.findall(log)]
-        measured, area, creator = self._read(folder, "area", log, delays[:1])
-        speed = None
-        if self.recipe.speed is not None:
-            speed = self._read(folder, "speed", log, delays[1:2])[1]
-        pyosys = _pyosys_version()
-        version = re.match(r"Yosys (\S+ \(git sha1 \w+)", creator)
-        return Record(
-            name=self.name,
-            parameters=parameters,
-            macs=macs,
-            library=self.library.name,
-            library_digest=self.library.digest,
-            area_unit=self.library.area_unit,
-            nand2=self.library.nand2,
-            nand2_area=self.library.nand2_area,
-            area=area,
-            speed=speed,
-            flip_flops=measured.flip_flops,
-            memories=measured.memories,
-            tools={
-                "pyosys": pyosys,
-                "yosys": f"{version.group(1)})" if version else creator,
-                "abc": f"of pyosys {pyosys}",
-            },
-            recipe=self.recipe.digest,
-            flow_digest=stamp,
-        )
+def _beside(entry: Path, goal: str) -> Path:
+    return entry.with_name(f"{entry.stem}.{goal}.json.gz")
 
-    def _yosys(self, folder: Path, commands: list[str]) -> str:
-        """Run a script; the log, or a `SynthesisError` that names the file it was kept in."""
-        script = folder / "flow.ys"
-        script.write_text("\n".join(commands) + "\n", encoding="utf-8")
-        result = subprocess.run(
-            # -P: the neighbours of the runner must not shadow other modules
-            [sys.executable, "-P", str(Path(__file__).with_name("runner.py")), script.name],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        log = result.stdout + result.stderr
-        (folder / "flow.log").write_text(log, encoding="utf-8")
-        if result.returncode:
-            raise self._failure(log, result.returncode)
-        return log
 
-    def _failure(self, log: str, code: int) -> SynthesisError:
-        """Keep the log of a failed run, and say where it is."""
-        logs = self.logs or Path(tempfile.mkdtemp(prefix="narrowgauge-log-"))
-        kept = logs / f"{self.name}.log"
-        _write(kept, log)
-        found = _ERROR.findall(log)
-        reason = found[-1].strip() if found else f"ended with exit code {code}"
-        return SynthesisError(f"{self.name}: Yosys: {reason} (log: {kept})")
+def _unpack(path: Path) -> Any:
+    return json.loads(gzip.decompress(path.read_bytes()))
 
-    def _read(
-        self, folder: Path, goal: Literal["area", "speed"], log: str, delays: list[float]
-    ) -> tuple[netlist.Netlist, Run, str]:
-        document = json.loads((folder / f"{goal}.json").read_text(encoding="utf-8"))
+
+class _Request:
+    """What a synthesis is asked for, checked, and its key in the cache."""
+
+    def __init__(
+        self,
+        name: str,
+        rtlil: str,
+        library: Library,
+        macs: int | None,
+        parameters: Mapping[str, object],
+        recipe: Recipe,
+    ) -> None:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise UsageError(f"design name must be an identifier, got {name!r}")
+        if macs is not None and macs < 1:
+            raise UsageError(f"macs must be at least 1, got {macs}")
         try:
-            measured = netlist.read(document, self.name, self.library)
-        except SynthesisError as error:
-            logs = self.logs or Path(tempfile.mkdtemp(prefix="narrowgauge-log-"))
-            _write(logs / f"{self.name}.log", log)
-            raise SynthesisError(f"{error} (log: {logs / self.name}.log)") from None
-        run = Run(
-            goal=goal,
-            cells=measured.cells,
-            area=measured.area,
-            sequential_area=measured.sequential_area,
-            depth=measured.depth,
-            start=measured.start,
-            end=measured.end,
-            delay_ps=delays[0] if delays else 0.0,
+            self.parameters = json.loads(json.dumps(dict(parameters), sort_keys=True))
+        except TypeError as error:
+            raise UsageError(f"parameters of {name} must be JSON values: {error}") from None
+        self.name, self.rtlil, self.library, self.macs = name, rtlil, library, macs
+        self.recipe = recipe
+        self.stamp = flow_digest(library, recipe)
+        request = json.dumps([self.stamp, name, rtlil, macs, self.parameters], sort_keys=True)
+        self.key = hashlib.sha256(request.encode()).hexdigest()
+
+    def run(self, entry: Path | None, cache_dir: Path | None, keep: Path | None) -> Netlists:
+        """Synthesise; keep record and netlists in the cache, and files where asked."""
+        job = Job(
+            name=self.name,
+            rtlil=self.rtlil,
+            library=self.library,
+            recipe=self.recipe,
+            logs=keep or cache_dir,
         )
-        return measured, run, document["creator"]
-
-
-def _keep(folder: Path, keep: Path, name: str) -> None:
-    """Move what a run made to the folder the caller named."""
-    keep.mkdir(parents=True, exist_ok=True)
-    for file in ("flow.ys", "flow.log", "area.json", "area.v", "speed.json", "speed.v"):
-        if (folder / file).exists():
-            kept = keep / f"{name}.{file}"
-            aside = kept.with_name(f"{kept.name}.{os.getpid()}")
-            shutil.copyfile(folder / file, aside)
-            aside.replace(kept)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file so that it appears whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+        with tempfile.TemporaryDirectory(prefix="narrowgauge-") as folder:
+            made = job.run(Path(folder), self.macs, self.parameters, self.stamp)
+            if keep is not None:
+                keep_files(Path(folder), keep, self.name)
+        if entry is not None:
+            for goal in _KEPT:
+                if getattr(made, goal) is not None:
+                    text = json.dumps(getattr(made, goal), separators=(",", ":"))
+                    write(_beside(entry, goal), gzip.compress(text.encode(), 3, mtime=0))
+            # The record comes last: where it is, the netlists are.
+            write(entry, made.record.to_json().encode())
+        return made

@@ -5,7 +5,7 @@ Nets are numbered from 0: `LOW` and `HIGH` are the constants, an undefined bit i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from narrowgauge.synth.library import Library
@@ -47,13 +47,14 @@ class MemoryInstance:
 
 @dataclass(frozen=True, slots=True)
 class ReadPort:
-    """See `MemoryInstance`."""
+    """See `MemoryInstance`; `level` is that of its data, 0 for a clocked port."""
 
     address: tuple[int, ...]
     data: tuple[int, ...]
     enable: int
     clocked: bool
     transparent: tuple[bool, ...]
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def build(document: Mapping[str, Any], top: str, library: Library) -> Gates:
             clocks.add(pins[known.clock])
     if len(clocks) > 1:
         raise SynthesisError(f"{top}: {len(clocks)} clocks, expected one")
-    ordered, levels = _order(top, logic, memories, library)
+    ordered, levels, memories = _order(top, logic, memories, library)
     return Gates(
         top=top,
         nets=len(nets) - 2,
@@ -214,8 +215,8 @@ def _memory(name: str, cell: Mapping[str, Any], net: Any, clocks: set[int]) -> M
 
 def _order(
     top: str, logic: list[Instance], memories: list[MemoryInstance], library: Library
-) -> tuple[list[Instance], tuple[int, ...]]:
-    """Combinational cells in order of evaluation, with their levels; a loop is an error."""
+) -> tuple[list[Instance], tuple[int, ...], list[MemoryInstance]]:
+    """Combinational cells in order of evaluation, with levels; memories with theirs; no loops."""
     readers: dict[int, list[int]] = {}
     waiting: list[int] = []
     asynchronous = [port for m in memories for port in m.reads if not port.clocked]
@@ -249,4 +250,15 @@ def _order(
         name = logic[stuck].name if stuck < len(logic) else "of a memory"
         raise SynthesisError(f"{top}: combinational loop through cell {name}")
     order = sorted((i for i in order if i < len(logic)), key=lambda i: level[i])
-    return [logic[i] for i in order], tuple(level[i] for i in order)
+    settled = iter(level[len(logic) :])
+    memories = [
+        replace(
+            memory,
+            reads=tuple(
+                port if port.clocked else replace(port, level=next(settled))
+                for port in memory.reads
+            ),
+        )
+        for memory in memories
+    ]
+    return [logic[i] for i in order], tuple(level[i] for i in order), memories

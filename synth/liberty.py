@@ -227,7 +227,7 @@ def expression(function: str) -> Expression:
     return result
 
 
-def evaluate(function: str, values: Mapping[str, T], ones: T) -> T:
+def evaluate(function: str, values: Mapping[str, T], ones: Any) -> T:
     """The value of a Liberty function for given pins, bit by bit.
 
     `values` are booleans, integers or arrays of integers, a bit an independent case; `ones` is true
@@ -241,7 +241,7 @@ def evaluate(function: str, values: Mapping[str, T], ones: T) -> T:
                     raise UsageError(f"malformed function {function!r}: no pin {name!r}")
                 return values[name]
             case ("const", bit):
-                return ones if bit else ones ^ ones  # type: ignore[operator]
+                return ones if bit else ones ^ ones
             case ("not", inner):
                 return value(inner) ^ ones
             case ("and", left, right):

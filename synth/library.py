@@ -70,6 +70,12 @@ class Cell:
     clock: str = ""
 
     @property
+    def data(self) -> tuple[str, ...]:
+        """The pins that decide the next state of a flip-flop."""
+        named = set(re.findall(r"\w+", self.next_state))
+        return tuple(pin for pin in self.inputs if pin in named)
+
+    @property
     def sequential(self) -> bool:
         """Whether it is a flip-flop."""
         return bool(self.state)

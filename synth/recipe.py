@@ -98,6 +98,8 @@ class Recipe:
             "opt -fast",
             "check -assert",
             "dfflibmap -liberty cells.lib",
+            # The design that the mapped ones are held against, with the names of the RTL.
+            "write_json rtl.json",
             "opt_clean -purge",
             "design -save front",
         ]

@@ -168,7 +168,7 @@ def test_same_input_comes_from_the_cache(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run("nand", nand(), library, cache_dir=tmp_path)
-    entries = list(tmp_path.iterdir())
+    entries = list(tmp_path.glob("*.json"))
     assert len(entries) == 1
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -185,7 +185,7 @@ def test_same_input_comes_from_the_cache(
     with pytest.warns(CacheWarning, match="is not a record; synthesising nand again"):
         assert run("nand", nand(), library, cache_dir=tmp_path) == first
     assert run("nand", nand(), library, cache_dir=tmp_path) == first
-    assert list(tmp_path.iterdir()) == entries
+    assert list(tmp_path.glob("*.json")) == entries
 
 
 def test_errors_name_the_design_and_the_log(library: Library, tmp_path: Path) -> None:
