@@ -54,14 +54,15 @@ def each(
         raise MissingToolError(
             "a scheduler needs dask.distributed: pip install 'narrowgauge[sweep]'"
         ) from None
-    # What goes wrong is said once, by the errors raised here.
-    for name in ("distributed", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        distributed.comm.get_address_host_port(address)
+    except ValueError as error:
+        raise UsageError(f"expected HOST:PORT of a scheduler, got {address!r}: {error}") from None
+    _hush()
     try:
         client = distributed.Client(address, timeout=timeout, set_as_default=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"no scheduler at {address!r}: {reason}") from None
+    except OSError as error:
+        raise UsageError(f"no scheduler at {address!r}: {error}") from None
     with client:
         ending: queue.Queue[tuple[int, Any]] = queue.Queue()
         # Held until the end: the scheduler forgets a task that no client holds.
@@ -80,6 +81,13 @@ def each(
                 except queue.Empty:
                     seen = _look(client, address, timeout, seen)
             yield _ended(index, future, address)
+
+
+def _hush() -> None:
+    """What goes wrong is said once, by the errors raised here, not by dask's loggers as well."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _look(client: Any, address: str, timeout: float, seen: float) -> float:
