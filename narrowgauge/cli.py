@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from narrowgauge import __version__, commands, workers
 from narrowgauge.api import LEVELS, SIMULATORS
+from narrowgauge.compare import SLACK
 from narrowgauge.golden.errors import NarrowgaugeError
 from narrowgauge.measures import MEASURES
 
@@ -217,6 +218,26 @@ def parser() -> argparse.ArgumentParser:
     _options(sub, "names", "set", "liberty", "jobs", "json")
     sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
     _output(sub, None, "write each record as JSON and Markdown here")
+    baseline = sub.add_mutually_exclusive_group()
+    baseline.add_argument(
+        "--compare", metavar="FILE",
+        help="print what changed since the baseline in FILE, and end with 1 where a figure is "
+        "worse by more than the slack; no name is what the baseline holds",
+    )  # fmt: skip
+    baseline.add_argument("--record", metavar="FILE", help="write the figures as a baseline")
+    sub.add_argument(
+        "--slack", type=float, default=SLACK, metavar="PERCENT",
+        help="what --compare lets a figure grow",
+    )  # fmt: skip
+
+    sub = command(
+        commands.gates,
+        "compare mapped netlists with the golden model, and prove them equal to the RTL",
+        "narrowgauge gates fp_add mx_dot/w4a4_l32",
+    )
+    _options(sub, "names", "set", "level", "seed", "liberty", "jobs", "json")
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    sub.add_argument("--seconds", type=_count, default=300, metavar="N", help="limit of each proof")
 
     sub = command(
         commands.flow,

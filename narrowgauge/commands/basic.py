@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge import api
+from narrowgauge import api, output
+from narrowgauge.commands.baseline import compared, recorded
 from narrowgauge.console import Console, table
 from narrowgauge.golden.errors import UsageError
 
@@ -102,7 +103,11 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def synth(options: argparse.Namespace) -> int:
-    """Area, depth and delay."""
+    """Area, depth and delay; beside a baseline, or to make one."""
+    if options.compare is not None:
+        return compared(options)
+    if options.record is not None:
+        output.folder(Path(options.record).parent)
     console = Console(options.verbosity)
     records = api.synthesize(
         options.names,
@@ -119,6 +124,8 @@ def synth(options: argparse.Namespace) -> int:
         from narrowgauge.synth import report
 
         print(report.table(records, style="text"))
+    if options.record is not None:
+        recorded(options, records)
     return 0
 
 
