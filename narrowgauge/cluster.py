@@ -8,14 +8,16 @@ sources, and the tools of what it is to measure.
 import logging
 import queue
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from narrowgauge import workers
 from narrowgauge.golden.errors import MissingToolError, NarrowgaugeError, UsageError
 from narrowgauge.workers import Ended, Task
 
-__all__ = ["carry_out", "each"]
+__all__ = ["carry_out", "connected", "each"]
 
 _RETRIES = 2
 """How often a task that ended in an unexpected exception is tried again."""
@@ -31,31 +33,29 @@ def carry_out(task: Task) -> Ended:
     return ended
 
 
-def each(
-    tasks: Sequence[Task], keys: Sequence[str], *, address: str, timeout: float
-) -> Generator[Ended, None, None]:
-    """Every task as it ends on some worker, as `narrowgauge.workers.each` here.
+@contextmanager
+def connected(address: str, timeout: float) -> Iterator[Any]:
+    """A client of the scheduler at an address; on leaving, what it asked for is given up.
 
     Parameters
     ----------
-    tasks : what to run
-    keys : for each the digest of all that decides its result
-    address : of the scheduler, `tcp://HOST:PORT` or `HOST:PORT`
-    timeout : seconds to wait for the scheduler, and for a worker where there is none
+    address : `HOST:PORT` or `tcp://HOST:PORT`
+    timeout : seconds to wait for it
 
     Raises
     ------
-    UsageError : no scheduler, or no worker; also in the middle
+    UsageError : an address that is none, or where no scheduler answers
     MissingToolError : dask.distributed is not installed
     """
     try:
         import distributed
+        from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise MissingToolError(
             "a scheduler needs dask.distributed: pip install 'narrowgauge[sweep]'"
         ) from None
     try:
-        distributed.comm.get_address_host_port(address)
+        get_address_host_port(address)
     except ValueError as error:
         raise UsageError(f"expected HOST:PORT of a scheduler, got {address!r}: {error}") from None
     _hush()
@@ -64,23 +64,42 @@ def each(
     except OSError as error:
         raise UsageError(f"no scheduler at {address!r}: {error}") from None
     with client:
-        ending: queue.Queue[tuple[int, Any]] = queue.Queue()
-        # Held until the end: the scheduler forgets a task that no client holds.
-        futures = [
-            client.submit(carry_out, task, key=f"narrowgauge-{key}", pure=True, retries=_RETRIES)
-            for task, key in zip(tasks, keys, strict=True)
-        ]
-        for index, future in enumerate(futures):
-            future.add_done_callback(lambda done, index=index: ending.put((index, done)))
-        seen = time.monotonic()
-        for _ in futures:
-            while True:
-                try:
-                    index, future = ending.get(timeout=_LOOK)
-                    break
-                except queue.Empty:
-                    seen = _look(client, address, timeout, seen)
-            yield _ended(index, future, address)
+        yield client
+
+
+def each(
+    client: Any, tasks: Sequence[Task], keys: Sequence[str], *, timeout: float
+) -> Generator[Ended, None, None]:
+    """Every task as it ends on some worker, as `narrowgauge.workers.each` here.
+
+    Parameters
+    ----------
+    client : from `connected`
+    tasks : what to run
+    keys : for each the digest of all that decides its result
+    timeout : seconds to wait for a worker where there is none
+
+    Raises
+    ------
+    UsageError : there is no worker, or no scheduler any more
+    """
+    ending: queue.Queue[tuple[int, Any]] = queue.Queue()
+    # Held until the end: the scheduler forgets a task that no client holds.
+    futures = [
+        client.submit(carry_out, task, key=f"narrowgauge-{key}", pure=True, retries=_RETRIES)
+        for task, key in zip(tasks, keys, strict=True)
+    ]
+    for index, future in enumerate(futures):
+        future.add_done_callback(lambda done, index=index: ending.put((index, done)))
+    seen = time.monotonic()
+    for _ in futures:
+        while True:
+            try:
+                index, future = ending.get(timeout=_LOOK)
+                break
+            except queue.Empty:
+                seen = _look(client, timeout, seen)
+        yield _ended(index, future)
 
 
 def _hush() -> None:
@@ -90,21 +109,20 @@ def _hush() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _look(client: Any, address: str, timeout: float, seen: float) -> float:
+def _look(client: Any, timeout: float, seen: float) -> float:
     """When a worker was last there; an error where scheduler or workers are gone."""
     if client.status != "running":
-        raise UsageError(f"the scheduler at {address!r} has gone")
+        raise UsageError("the scheduler has gone")
     if client.scheduler_info(n_workers=-1)["workers"]:
         return time.monotonic()
     if time.monotonic() - seen > timeout:
-        raise UsageError(f"the scheduler at {address!r} has no worker")
+        raise UsageError(f"the scheduler has no worker (waited {timeout:g} s)")
     return seen
 
 
-def _ended(index: int, future: Any, address: str) -> Ended:
+def _ended(index: int, future: Any) -> Ended:
     if future.status == "finished":
-        got: Ended = future.result()
-        return Ended(index=index, value=got.value, error=got.error, seconds=got.seconds)
+        return replace(future.result(), index=index)
     if future.status == "error":
         return Ended(index=index, error=future.exception(), seconds=0.0)
-    raise UsageError(f"the scheduler at {address!r} has gone, or gave up a task ({future.status})")
+    raise UsageError(f"the scheduler has gone (its tasks are {future.status})")

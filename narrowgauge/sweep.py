@@ -210,48 +210,29 @@ def sweep(
         listed, grid=grid or {}, overrides=overrides or {}, measure=measure, liberty=liberty
     )
     needs: list[Need] = [n for name in measure for n in measures.find(name).needs]
-    if scheduler is None:
-        require(*needs)
+    require(*needs)
     digests = [job.digest for job in planned.jobs]
     kept = Store(Path(store))
     found = kept.recall(digests)
     missing = [job for job in planned.jobs if job.digest not in found]
-    failed: list[Refusal] = []
-    if missing:
+    run = _Run(jobs=missing, store=kept, cache=Path(cache), progress=progress or (lambda _: None))
+    if missing and scheduler is None:
+        output.folder(cache)
         kept.check()
-        folder = Path(cache) if scheduler is not None else output.folder(cache)
-        tasks = [_task(job, folder) for job in missing]
-        if scheduler is None:
-            ending = workers.each(tasks, jobs=jobs)
-        else:
-            from narrowgauge import cluster
+        run.take(workers.each(run.tasks, jobs=jobs))
+    elif missing and scheduler is not None:
+        from narrowgauge import cluster
 
+        with cluster.connected(scheduler, timeout) as client:
+            kept.check()
             keys = [job.digest for job in missing]
-            ending = cluster.each(tasks, keys, address=scheduler, timeout=timeout)
-        run = _Run(jobs=missing, store=kept, cache=folder, progress=progress or (lambda _: None))
-        run.take(ending)
-        found |= run.found
-        failed = run.failed
+            run.take(cluster.each(client, run.tasks, keys, timeout=timeout))
+    found |= run.found
     return Sweep(
         results=tuple(found[digest] for digest in digests if digest in found),
         reused=len(planned.jobs) - len(missing),
-        failed=tuple(failed),
+        failed=tuple(run.failed),
         refused=planned.refused,
-    )
-
-
-def _task(job: Job, cache: Path) -> workers.Task:
-    return workers.Task(
-        label=job.label,
-        function="narrowgauge.measures:compute",
-        arguments={
-            "measure": job.measure,
-            "name": job.name,
-            "overrides": dict(job.point.overrides),
-            "liberty": job.liberty,
-            "cache": cache,
-            "stamp": job.stamp,
-        },
     )
 
 
@@ -265,6 +246,25 @@ class _Run:
     progress: Callable[[Progress], None]
     found: "dict[str, Result]" = field(default_factory=dict)
     failed: list[Refusal] = field(default_factory=list)
+
+    @property
+    def tasks(self) -> list[workers.Task]:
+        """The jobs as tasks."""
+        return [
+            workers.Task(
+                label=job.label,
+                function="narrowgauge.measures:compute",
+                arguments={
+                    "measure": job.measure,
+                    "name": job.name,
+                    "overrides": dict(job.point.overrides),
+                    "liberty": job.liberty,
+                    "cache": self.cache,
+                    "stamp": job.stamp,
+                },
+            )
+            for job in self.jobs
+        ]
 
     def take(self, ending: Generator[workers.Ended, None, None]) -> None:
         """Store each result as it comes, note each failure."""
