@@ -11,7 +11,7 @@ from narrowgauge.golden.formats.vector import decode
 from narrowgauge.golden.payload import Batch, Field
 from narrowgauge.verify.beats import Beats, Raw
 
-__all__ = ["compare"]
+__all__ = ["compare", "differences", "show"]
 
 _SHOWN = 8
 """Elements of a vector field that are printed."""
@@ -29,7 +29,8 @@ def _value(field: Field, code: int) -> str:
     return f"{text} ({code})" if field.encoding != "unsigned" or field.width > 3 else text
 
 
-def _field(field: Field, value: npt.NDArray[np.int64]) -> str:
+def show(field: Field, value: npt.NDArray[np.int64]) -> str:
+    """`name = value` of one field of a beat, decoded; long vectors are cut."""
     if field.count is None:
         return f"{field.name} = {_value(field, int(value))}"
     shown = ", ".join(_value(field, int(code)) for code in value[:_SHOWN])
@@ -37,7 +38,7 @@ def _field(field: Field, value: npt.NDArray[np.int64]) -> str:
     return f"{field.name} = [{shown}{more}]"
 
 
-def _difference(field: Field, want: npt.NDArray[np.int64], got: npt.NDArray[np.int64]) -> list[str]:
+def differences(field: Field, want: npt.NDArray[np.int64], got: npt.NDArray[np.int64]) -> list[str]:
     """Lines for one output field; nothing where it agrees."""
     lines = []
     for index in np.flatnonzero(np.atleast_1d(want != got))[:_SHOWN]:
@@ -86,7 +87,7 @@ def compare(run: dict[str, Any], inputs: Beats, outputs: Beats, want: Raw, got: 
     source = inputs.beats_of(number)
     for position in source[:_SHOWN]:
         fields = (
-            _field(field, inputs.batch[field.name][position]) for field in inputs.payload.fields
+            show(field, inputs.batch[field.name][position]) for field in inputs.payload.fields
         )
         lines.append(f"  input beat {position}: " + ", ".join(fields))
     if len(source) > _SHOWN:
@@ -95,6 +96,6 @@ def compare(run: dict[str, Any], inputs: Beats, outputs: Beats, want: Raw, got: 
     lines.append(f"  output beat {beat}:")
     found = []
     for field in outputs.payload.fields:
-        found += _difference(field, outputs.batch[field.name][beat], decoded[field.name][0])
+        found += differences(field, outputs.batch[field.name][beat], decoded[field.name][0])
     lines += found or [f"    padding of TDATA is not zero: {got[beat][::-1].tobytes().hex()}"]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Coverage of the adder: operand classes, alignment, cancellation, and each way to round."""
+"""The adder: coverage of operand classes, alignment, cancellation and rounding; its proofs."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,8 +7,12 @@ from narrowgauge.golden.arith.fp_add import Params, exact_sum
 from narrowgauge.golden.formats import Overflow, Rounding, vector
 from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
+from narrowgauge.verify.prove.claims import Claim
+from narrowgauge.verify.prove.exact import NAN, Grid, Number
+from narrowgauge.verify.prove.floats import cpp_code, cpp_value, tried
+from narrowgauge.verify.prove.wires import Handshake
 
-__all__ = ["coverage"]
+__all__ = ["claims", "coverage"]
 
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDArray[np.bool_]]:
@@ -66,3 +70,32 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDAr
     if params.rounding == Rounding.RNE and params.overflow == Overflow.NONFINITE:
         bins["rounds_to_infinity"] = finite & (length == fmt.emax + 1) & result["plus_inf"]
     return bins
+
+
+def _total(a: Number | str, b: Number | str) -> Number | str:
+    """The exact sum; one of exactly zero is +0 unless both operands are -0."""
+    if isinstance(a, str) or isinstance(b, str):
+        return NAN
+    if a[1] is None or b[1] is None:
+        both = a[1] is None and b[1] is None
+        return NAN if both and a[0] != b[0] else (a if a[1] is None else b)
+    total = sum(-magnitude if sign else magnitude for sign, magnitude in (a, b))
+    if total:
+        return int(total < 0), abs(total)
+    return a[0] & b[0] if a[1] == 0 else 0, total
+
+
+def claims(params: Params) -> tuple[Claim, ...]:
+    """The sum by exact fractions, by the host's arithmetic, or by a solver, as the size allows."""
+    grid = Grid(params.format, params.rounding, params.overflow)
+    a, b = (cpp_value(params.format, name) for name in "ab")
+    return (
+        *tried(
+            params,
+            statement="the sum, rounded once",
+            what="pairs",
+            exact=lambda a, b: grid.code(_total(grid.value(a), grid.value(b))),
+            host=f"  return {cpp_code(params, f'sum_to_odd({a}, {b})')};",
+        ),
+        Handshake(),
+    )

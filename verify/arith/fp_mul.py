@@ -1,4 +1,4 @@
-"""Coverage of the multiplier: operand classes, normalising both ways, and each way to round."""
+"""The multiplier: coverage of operand classes, both ways to normalise, rounding; its proofs."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,8 +7,12 @@ from narrowgauge.golden.arith.fp_mul import Params
 from narrowgauge.golden.formats import Overflow, Rounding, vector
 from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
+from narrowgauge.verify.prove.claims import Claim
+from narrowgauge.verify.prove.exact import NAN, Grid, Number
+from narrowgauge.verify.prove.floats import cpp_code, cpp_value, tried
+from narrowgauge.verify.prove.wires import Handshake
 
-__all__ = ["coverage"]
+__all__ = ["claims", "coverage"]
 
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDArray[np.bool_]]:
@@ -79,3 +83,30 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDAr
 def _nonzero(operand: vector.Unpacked) -> npt.NDArray[np.bool_]:
     """Where an operand is a number other than zero."""
     return ~(operand.is_inf | operand.is_nan | operand.is_zero)
+
+
+def _product(a: Number | str, b: Number | str) -> Number | str:
+    """The exact product."""
+    if isinstance(a, str) or isinstance(b, str):
+        return NAN
+    sign = a[0] ^ b[0]
+    if a[1] is None or b[1] is None:
+        return NAN if 0 in (a[1], b[1]) else (sign, None)
+    return sign, a[1] * b[1]
+
+
+def claims(params: Params) -> tuple[Claim, ...]:
+    """The product by exact fractions, or by the host's arithmetic, in which it is exact."""
+    grid = Grid(params.format, params.rounding, params.overflow)
+    grid_a, grid_b = Grid(params.a_format), Grid(params.b_format)
+    a, b = cpp_value(params.a_format, "a"), cpp_value(params.b_format, "b")
+    return (
+        *tried(
+            params,
+            statement="the product, rounded once",
+            what="pairs",
+            exact=lambda a, b: grid.code(_product(grid_a.value(a), grid_b.value(b))),
+            host=f"  return {cpp_code(params, f'{a} * {b}')};",
+        ),
+        Handshake(),
+    )

@@ -1,4 +1,6 @@
-"""Coverage of the conversion from integer: ends of the range, and each way to round."""
+"""The conversion from integer: coverage of the range's ends and of rounding; its proofs."""
+
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -7,8 +9,12 @@ from narrowgauge.golden.arith.int_to_fp import Params
 from narrowgauge.golden.formats import Overflow, Rounding
 from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
+from narrowgauge.verify.prove.claims import Claim
+from narrowgauge.verify.prove.exact import Grid
+from narrowgauge.verify.prove.floats import cpp_code, tried
+from narrowgauge.verify.prove.wires import Handshake
 
-__all__ = ["coverage"]
+__all__ = ["claims", "coverage"]
 
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDArray[np.bool_]]:
@@ -47,3 +53,32 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDAr
         bins["scale_zero"] = scale == 0
     bins |= prefixed("result", {name: result[name] for name in reached})
     return bins
+
+
+def claims(params: Params) -> tuple[Claim, ...]:
+    """The value by exact fractions, by the host's arithmetic, or by a solver, by size."""
+    grid = Grid(params.format, params.rounding, params.overflow)
+    width = params.int_width
+
+    def exact(i: int, scale: int = 0) -> int:
+        return grid.code((int(i < 0), abs(i) * Fraction(2) ** scale))
+
+    mask, pad = (1 << (width - 1)) - 1, max(0, 32 - width)
+    value = {
+        "signed": f"double(int32_t(i << {pad}) >> {pad})",
+        "sign_magnitude": f"(i >> {width - 1} ? -double(i & {mask}u) : double(i)) + 0.0",
+        "unsigned": "double(i)",
+    }[params.encoding]
+    if params.scale_width:
+        pad = 32 - params.scale_width
+        value = f"({value}) * power_of_two(int32_t(scale << {pad}) >> {pad})"
+    return (
+        *tried(
+            params,
+            statement="i * 2^scale, rounded once" if params.scale_width else "i, rounded once",
+            what="inputs",
+            exact=exact,
+            host=f"  return {cpp_code(params, value)};",
+        ),
+        Handshake(),
+    )

@@ -29,10 +29,12 @@ class Counterexample:
     text : lines that show it decoded, field by field
     batch : the transactions that show it (field -> integers, first axis the transaction), which
         `narrowgauge verify --input` replays; empty where no batch alone shows it
+    file : where the batch was written as .npz; empty where it was not
     """
 
     text: str
     batch: dict[str, list[Any]] = field(default_factory=dict)
+    file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
