@@ -66,7 +66,10 @@ class _Meter:
         """Say what is kept."""
         if self._last is not None:
             done = self._last.done - self._last.failed
-            self._console.line(f"{done} results of {self._last.total} are in {self._store}")
+            self._console.line(
+                f"{done} of {self._last.total} results are in {Path(self._store).as_posix()}; "
+                "the same command goes on there"
+            )
 
 
 def _duration(seconds: float) -> str:
