@@ -17,7 +17,7 @@ from narrowgauge.synth.gates import Gates, Instance
 from narrowgauge.synth.power import CellPower, Power
 from narrowgauge.synth.simulation import Words
 
-__all__ = ["Accesses", "Activity", "Cells", "Counter", "by_kind"]
+__all__ = ["Accesses", "Activity", "Cells", "Counter", "by_kind", "state"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
@@ -53,13 +53,13 @@ def by_kind(gates: Gates, power: Power) -> dict[str, Cells]:
         members.setdefault(cell.kind, []).append(index)
     found = {}
     for kind, indices in members.items():
-        cell = gates.library.cells[kind]
+        known = gates.library.cells[kind]
         group = [gates.cells[index] for index in indices]
         found[kind] = Cells(
             power=power.cell(kind),
             members=np.array(indices, np.intp),
-            inputs=_nets(group, cell.inputs),
-            outputs=_nets(group, [pin for pin, _ in cell.outputs]),
+            inputs=_nets(group, known.inputs),
+            outputs=_nets(group, [pin for pin, _ in known.outputs]),
         )
     return found
 
@@ -195,7 +195,7 @@ class Counter:
         cell, power = cells.power.cell, cells.power
         clock = cell.inputs.index(cell.clock)
         ones = np.full((len(cells.members), len(active)), ~np.uint64(0))
-        old, new = (_state(cells, values) for values in (before, after))
+        old, new = (state(cells, values) for values in (before, after))
         data = [before[nets] for nets in cells.inputs]
         fresh = [after[nets] for nets in cells.inputs]
         moved = [changed[nets] for nets in cells.inputs]
@@ -247,16 +247,15 @@ class Counter:
                     seen.reads += float(_popcount(moved))
 
 
-def _state(cells: Cells, values: Words) -> Words:
+def state(cells: Cells, values: Words) -> Words:
     """The state of flip-flops, read off whichever output is wired."""
-    power = cells.power
-    state = np.zeros((len(cells.members), values.shape[1]), np.uint64)
-    plain = _table_of_state(power)
-    for function, nets in zip(power.functions, cells.outputs, strict=True):
+    found = np.zeros((len(cells.members), values.shape[1]), np.uint64)
+    plain = _table_of_state(cells.power)
+    for function, nets in zip(cells.power.functions, cells.outputs, strict=True):
         wired = nets >= 0
         shown = values[nets[wired]]
-        state[wired] = shown if function == plain else ~shown
-    return state
+        found[wired] = shown if function == plain else ~shown
+    return found
 
 
 def _table_of_state(power: CellPower) -> int:
