@@ -28,6 +28,7 @@ from narrowgauge import output as outputs
 from narrowgauge.doctor import Check, doctor, require
 from narrowgauge.golden.errors import MismatchError, NarrowgaugeError, UsageError
 from narrowgauge.golden.payload import Batch
+from narrowgauge.prove import prove
 from narrowgauge.registry import Point
 from narrowgauge.sweep import sweep
 
@@ -47,6 +48,7 @@ __all__ = [
     "generate",
     "model",
     "points",
+    "prove",
     "sweep",
     "synthesize",
     "vectors",
@@ -106,6 +108,7 @@ def verify(
     seed: int = 1,
     simulator: Simulator = "verilator",
     waves: bool = False,
+    batch: Mapping[str, npt.ArrayLike] | None = None,
     overrides: Overrides = None,
     build_dir: PathLike = "build/verify",
     junit: PathLike | None = None,
@@ -114,7 +117,8 @@ def verify(
 ) -> "list[Result]":
     """Compare hardware with golden model, bit for bit, and return one result a point.
 
-    A mismatch is in the results (`passed` is false), not an exception. `junit` names an XML file.
+    A mismatch is in the results (`passed` is false), not an exception. `batch` gives the
+    transactions in place of those of `level` and `seed`. `junit` names an XML file.
     """
     _choice("level", level, LEVELS)
     _choice("simulator", simulator, SIMULATORS)
@@ -122,7 +126,11 @@ def verify(
     selected = points(names, overrides=overrides)
     if not selected:
         raise UsageError("nothing to verify")
-    if level == "real":
+    given = None if batch is None else {name: np.asarray(a) for name, a in batch.items()}
+    if given is not None:
+        for point in selected:
+            design.checked(point, given)
+    elif level == "real":
         for point in selected:
             point.entry.golden.vectors(point.params, level, seed)
     require("verify")
@@ -138,6 +146,7 @@ def verify(
         "simulator": simulator,
         "waves": waves,
         "build_dir": target,
+        "batch": given,
     }
     work = [tasks.task("verify", point, **arguments) for point in selected]
     results = [r for each in workers.run(work, jobs=jobs, progress=progress) for r in each]

@@ -13,6 +13,7 @@ from narrowgauge.api import LEVELS, SIMULATORS
 from narrowgauge.compare import SLACK
 from narrowgauge.golden.errors import NarrowgaugeError
 from narrowgauge.measures import MEASURES
+from narrowgauge.prove import LEVELS as PROOF_LEVELS
 
 __all__ = ["main", "parser"]
 
@@ -206,6 +207,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--simulator", choices=SIMULATORS, default="verilator", help="what runs the hardware"
     )
+    sub.add_argument(
+        "--input", metavar="FILE.npz", help="transactions to use in place of generated ones"
+    )
     sub.add_argument("--waves", action="store_true", help="keep waveforms (FST) in the folder")
     sub.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
     _output(sub, "build/verify", "where simulations are built and waves are kept")
@@ -238,6 +242,23 @@ def parser() -> argparse.ArgumentParser:
     _options(sub, "names", "set", "level", "seed", "liberty", "jobs", "json")
     sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
     sub.add_argument("--seconds", type=_count, default=300, metavar="N", help="limit of each proof")
+
+    sub = command(
+        commands.prove,
+        "prove what is claimed of a unit, or refute it with a counterexample",
+        "narrowgauge prove lzc fp_add/fp8_e5m2",
+    )
+    _options(sub, "names", "set", "jobs", "json")
+    sub.add_argument(
+        "--level", choices=PROOF_LEVELS, default="smoke",
+        help="smoke: claims of about a minute at most, the others as kept; full: all claims",
+    )  # fmt: skip
+    sub.add_argument(
+        "--limit", type=float, default=600.0, metavar="SECONDS",
+        help="for one part of a claim; what is not done by then is unknown",
+    )  # fmt: skip
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    _output(sub, "build/prove", "where counterexamples go, to be replayed by verify --input")
 
     sub = command(
         commands.flow,

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from narrowgauge.golden.errors import MismatchError, UsageError
+from narrowgauge.golden.payload import Batch
 from narrowgauge.hdl import emit
 from narrowgauge.verify import simulator as simulators
 from narrowgauge.verify.mutate import break_design
@@ -56,9 +57,10 @@ def _fill(
     folder: Path,
     timeout: float,
     mutate: int | None,
+    given: Batch | None,
 ) -> None:
     """Carry the run out; what goes wrong on the design's side lands in `run.failures`."""
-    made = stage(component, golden, params, level, seed)
+    made = stage(component, golden, params, level, seed, given)
     run.transactions = made.transactions
     coverage(run, bench, params, made.batch, made.want)
     if mutate is None:
@@ -108,6 +110,7 @@ def verify(
     build_dir: Path,
     timeout: float = 1800.0,
     mutate: int | None = None,
+    given: Batch | None = None,
 ) -> Result:
     """Verify one design and give the verdict; a design that fails is a result, not an exception.
 
@@ -125,6 +128,7 @@ def verify(
     timeout : wall seconds for building and simulating
     mutate : put the fault with this seed into the design first; a run that then passes shows that
         the fault is harmless or that the bench is blind
+    given : transactions to use in place of the golden model's vectors
 
     Raises `UsageError` for a bad level, seed or simulator, `MissingToolError` for a simulator that
     is not installed, and what `golden.vectors` raises.
@@ -153,10 +157,13 @@ def verify(
             folder=Path(build_dir).resolve(),
             timeout=timeout,
             mutate=mutate,
+            given=given,
         )
     except MismatchError as error:
         run.failures.append(str(error))
     again = f"narrowgauge verify {name} --level {level} --seed {seed} --simulator {simulator}"
+    if given is not None:
+        again += " --input FILE.npz"
     if run.mismatch is not None:
         run.mismatch += f"\n  again: {again}"
     more = [f"and {len(run.failures) - _REASONS} more"] * (len(run.failures) > _REASONS)

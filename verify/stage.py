@@ -73,12 +73,20 @@ class Stage:
         return {name: str(path) for name, path in files.items()}
 
 
-def stage(component: Any, golden: ModuleType, params: Any, level: str, seed: int) -> Stage:
+def stage(
+    component: Any,
+    golden: ModuleType,
+    params: Any,
+    level: str,
+    seed: int,
+    given: Batch | None = None,
+) -> Stage:
     """The vectors of a level and seed as beats; `component` tells latency and interval.
 
-    A golden model without vectors is a `MismatchError`.
+    `given` are the transactions to use in place of those of level and seed. A golden model without
+    vectors is a `MismatchError`.
     """
-    batch: Batch = golden.vectors(params, level, seed)
+    batch: Batch = golden.vectors(params, level, seed) if given is None else given
     if not batch or not len(next(iter(batch.values()))):
         raise MismatchError("the golden model gave no vectors")
     want: Batch = golden.model(params, batch)

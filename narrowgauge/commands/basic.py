@@ -82,6 +82,7 @@ def verify(options: argparse.Namespace) -> int:
         seed=options.seed,
         simulator=options.simulator,
         waves=options.waves,
+        batch=_read(options.input),
         overrides=options.overrides,
         build_dir=options.output,
         junit=options.junit,

@@ -79,7 +79,7 @@ def _total(a: Number | str, b: Number | str) -> Number | str:
     if a[1] is None or b[1] is None:
         both = a[1] is None and b[1] is None
         return NAN if both and a[0] != b[0] else (a if a[1] is None else b)
-    total = sum(-magnitude if sign else magnitude for sign, magnitude in (a, b))
+    total = (-1) ** a[0] * a[1] + (-1) ** b[0] * b[1]
     if total:
         return int(total < 0), abs(total)
     return a[0] & b[0] if a[1] == 0 else 0, total

@@ -1,5 +1,7 @@
 """The leading-zero count: coverage of every count and of the word 0; what is proved of it."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,7 +38,7 @@ def claims(params: Params) -> tuple[Claim, ...]:
     """RTL and golden model are the definition; beyond 24 bits the RTL, by a solver."""
     width = params.width
     if width <= MOST_BITS:
-        shared = {
+        shared: dict[str, Any] = {
             "method": "exhaustive, against word >> (width - 1 - count) == 1",
             "size": f"all 2^{width} inputs",
             "specification": lambda batch: specification(params, batch),

@@ -1,0 +1,60 @@
+"""`narrowgauge prove`: claims about each point, settled."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from narrowgauge.console import Console, table
+
+if TYPE_CHECKING:
+    from narrowgauge.verify.prove.claims import Proof
+
+__all__ = ["prove"]
+
+
+def prove(options: argparse.Namespace) -> int:
+    """Claims about each point, settled; 1 where one is refuted or left unknown."""
+    from narrowgauge import prove as proving
+
+    console = Console(options.verbosity)
+    results = proving.prove(
+        options.names,
+        level=options.level,
+        overrides=options.overrides,
+        output=options.output,
+        cache=options.cache,
+        limit=options.limit,
+        jobs=options.jobs,
+        progress=console.progress,
+    )
+    if options.json:
+        print(json.dumps([result.to_json() for result in results], indent=2))
+    else:
+        rows: list[tuple[str, ...]] = []
+        for result in results:
+            for proof in result.proofs:
+                end = (proof.status, f"{proof.seconds:.1f}")
+                rows.append((result.name, proof.claim, proof.size, proof.method, *end))
+            for claim in result.not_run:
+                missing = "not run (--level full)"
+                rows.append((result.name, claim.claim, claim.size, claim.method, missing, ""))
+        print(table(("point", "claim", "size", "method", "status", "s"), rows))
+        for result in results:
+            for proof in result.proofs:
+                print(_details(console.verdict(False), result.name, proof), end="")
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _details(verdict: str, name: str, proof: "Proof") -> str:
+    """What is to be said of a claim that was not proved."""
+    if proof.status == "proved":
+        return ""
+    lines = [f"{verdict}  {name}: {proof.claim}: {proof.status}"]
+    if proof.reason:
+        lines.append(f"      {proof.reason}")
+    shown = proof.counterexample
+    if shown is not None:
+        lines += [f"      {line}" for line in shown.text.splitlines()]
+        if shown.file:
+            lines.append(f"      again: narrowgauge verify {name} --input {shown.file}")
+    return "\n".join(lines) + "\n"
