@@ -1,7 +1,6 @@
 """Sweeps on a real cluster: a scheduler and its workers as processes of this machine."""
 
 import contextlib
-import importlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -221,10 +221,8 @@ def test_a_worker_with_other_sources(cluster: Cluster, tmp_path: Path, narrowgau
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(front, copy, ignore=ignored, dirs_exist_ok=True)
     for part in ("golden", "hdl", "synth", "verify"):
-        module = __import__(f"narrowgauge.{part}", fromlist=["__path__"])
-        shutil.copytree(
-            next(iter(module.__path__)), copy / part, ignore=ignored, dirs_exist_ok=True
-        )
+        source = next(iter(import_module(f"narrowgauge.{part}").__path__))
+        shutil.copytree(source, copy / part, ignore=ignored, dirs_exist_ok=True)
     with (copy / "hdl" / "arith" / "lzc.py").open("a") as file:
         file.write("# changed\n")
     cluster.worker("other", tmp_path / "other")
