@@ -244,6 +244,31 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seconds", type=_count, default=300, metavar="N", help="limit of each proof")
 
     sub = command(
+        commands.energy,
+        "energy of mapped netlists on their own vectors, an operation and a MAC",
+        "narrowgauge energy mx_dot/w4a4_l32 --vectors real",
+    )
+    _options(sub, "names", "set", "seed", "liberty", "jobs", "json")
+    sub.add_argument(
+        "--goal", choices=("speed", "area"), default="speed", help="the mapping that is measured"
+    )
+    sub.add_argument(
+        "--period", type=float, metavar="PS",
+        help="of the clock; by default the shortest that each netlist allows",
+    )  # fmt: skip
+    sub.add_argument(
+        "--vectors", default="random,real", metavar="KIND,...",
+        help="random (level smoke) and real, the latter where a unit has recorded tensors",
+    )  # fmt: skip
+    sub.add_argument(
+        "--operations", type=_count, default=1024, metavar="N",
+        help="transactions of each kind, at least; a quarter of them with delays",
+    )  # fmt: skip
+    sub.add_argument("--no-glitch", action="store_true", help="leave out simulation with delays")
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    _output(sub, None, "write each result as JSON here")
+
+    sub = command(
         commands.prove,
         "prove what is claimed of a unit, or refute it with a counterexample",
         "narrowgauge prove lzc fp_add/fp8_e5m2",
@@ -259,6 +284,31 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
     _output(sub, "build/prove", "where counterexamples go, to be replayed by verify --input")
+
+    sub = command(
+        commands.mutate,
+        "put faults into points and tell which share their benches notice",
+        "narrowgauge mutate lzc/w8 mx_quantize/mxfp4_l8 --count 100",
+    )
+    _options(sub, "names", "set", "seed", "jobs", "json")
+    sub.add_argument(
+        "--level", choices=("smoke", "full"), default="smoke", help="vectors, as of verify"
+    )
+    sub.add_argument(
+        "--count", type=_count, metavar="N", help="mutants a point; else 400 of arith, 200 of units"
+    )
+    sub.add_argument(
+        "--limit", type=float, default=60.0, metavar="SECONDS",
+        help="of the solver, for each mutant that lives",
+    )  # fmt: skip
+    sub.add_argument(
+        "--least", type=float, default=95.0, metavar="PERCENT", help="a lower score fails"
+    )
+    sub.add_argument(
+        "--build", default="build/mutate", metavar="DIR", help="where simulations are built"
+    )
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    _output(sub, None, "write each score as JSON here")
 
     sub = command(
         commands.flow,
@@ -295,6 +345,23 @@ def parser() -> argparse.ArgumentParser:
         "--timeout", type=_count, default=10, metavar="SECONDS",
         help="how long to wait for the scheduler, and for a worker where it has none",
     )  # fmt: skip
+
+    sub = command(
+        commands.report,
+        "write the page of all results, and its plots as SVG and PNG",
+        "narrowgauge report mx_dot bf16_dot",
+    )
+    _options(sub, "names", "json")
+    sub.add_argument(
+        "--store", default="build/results.sqlite", metavar="FILE", help="SQLite file of the results"
+    )
+    sub.add_argument(
+        "--library", metavar="NAME",
+        help="cell library whose figures are shown, where the store has several (default: the "
+        "only one, or nangate45)",
+    )  # fmt: skip
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    _output(sub, "build/report", "where the page and plots/ go")
 
     sub = command(
         commands.vectors,

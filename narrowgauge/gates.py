@@ -1,19 +1,32 @@
-"""The mapped netlist of a point against its golden model, beat by beat."""
+"""The mapped netlists of a point: equal to the golden model on vectors, and to the RTL by proof.
 
-from dataclasses import dataclass
+`netlists` and `stimulus` are also what timing and energy begin with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from narrowgauge import design
+from narrowgauge import design, tasks, workers
+from narrowgauge import output as outputs
+from narrowgauge.cache import Cache, fingerprint
+from narrowgauge.doctor import require
+from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch
-from narrowgauge.registry import Point
-from narrowgauge.synth import flow, gates, library, stream
+from narrowgauge.registry import Point, points
+from narrowgauge.synth import equivalence, flow, library, stream
+from narrowgauge.synth.gates import Gates, build
 from narrowgauge.synth.job import Netlists
 from narrowgauge.verify.beats import Beats, groups, stream_beats
 
-__all__ = ["Stimulus", "compare", "netlists", "stimulus"]
+__all__ = ["GOALS", "Stimulus", "check", "compare", "gates", "netlists", "played", "stimulus"]
+
+GOALS = ("area", "speed")
+"""The mappings of a design."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +69,7 @@ def netlists(point: Point, liberty: str, cache: Path) -> Netlists:
     )
 
 
-def compare(netlist: gates.Gates, sent: Stimulus, *, seed: int, streams: int = 64) -> str | None:
+def compare(netlist: Gates, sent: Stimulus, *, seed: int, streams: int = 64) -> str | None:
     """Play the stimulus with random gaps and stalls; the first difference, or None.
 
     Registers and memories hold random bits before reset, and the groups are cut into `streams`
@@ -79,5 +92,116 @@ def compare(netlist: gates.Gates, sent: Stimulus, *, seed: int, streams: int = 6
     )
 
 
-def _hex(row: Any) -> str:
+def _hex(row: npt.NDArray[np.uint8]) -> str:
     return "0x" + bytes(row[::-1]).hex()
+
+
+def check(
+    *,
+    name: str,
+    overrides: Mapping[str, Any],
+    liberty: str,
+    level: str,
+    seed: int,
+    seconds: int,
+    cache: Path,
+) -> dict[str, Any]:
+    """Both netlists of a point against golden model and RTL, as plain JSON.
+
+    "beats" compared in all, "equal", the first "mismatch" or None, and "netlists": for each goal
+    these and "proof", see `synth.equivalence.Equivalence`, with "against": "RTL" for a component
+    without registers, "front end" (the design before mapping, register by register) for a unit.
+    """
+    point = tasks.find(name, overrides)
+    cells = library.load(liberty)
+    kept = Cache(cache / "gates")
+    key = {
+        "name": point.full_name,
+        "parameters": point.parameters,
+        "flow": flow.flow_digest(cells),
+        "level": level,
+        "seed": seed,
+        "seconds": seconds,
+        "sources": fingerprint("golden", "hdl", "synth", "verify"),
+        "tools": design.tools("amaranth", "numpy", "pyosys"),
+    }
+    stored: dict[str, Any] | None = kept.get(key)
+    if stored is not None:
+        return stored
+    made = netlists(point, liberty, cache)
+    sent = stimulus(point, point.entry.golden.vectors(point.params, level, seed))
+    if point.entry.layer == "arith":
+        against = "RTL"
+        text = design.emitted(point, cache).text
+        reference = equivalence.plain(text, point.identifier, cells)
+    else:
+        against = "front end"
+        reference = equivalence.simple(made.rtl, point.identifier, cells)
+    results: dict[str, dict[str, Any]] = {}
+    for goal in GOALS:
+        netlist = build(made.mapped(goal), point.identifier, cells)
+        mismatch = compare(netlist, sent, seed=seed)
+        proof = equivalence.prove(reference, netlist, seconds=seconds)
+        results[goal] = {
+            "beats": sent.output.count,
+            "equal": mismatch is None,
+            "mismatch": mismatch,
+            "proof": {**asdict(proof), "against": against},
+        }
+    value = {
+        "netlist": ", ".join(results),
+        "beats": sum(each["beats"] for each in results.values()),
+        "equal": all(each["equal"] for each in results.values()),
+        "mismatch": next((each["mismatch"] for each in results.values() if each["mismatch"]), None),
+        "netlists": results,
+    }
+    kept.put(key, value)
+    return value
+
+
+def gates(
+    names: str | tuple[str, ...] | list[str] = (),
+    *,
+    level: str = "smoke",
+    seed: int = 1,
+    liberty: str = "nangate45",
+    overrides: Mapping[str, Any] | None = None,
+    cache: Any = "build/cache",
+    seconds: int = 300,
+    jobs: int | None = None,
+    progress: workers.Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Check the mapped netlists of each point; name of the point -> what `check` returns.
+
+    A difference is in the results, not an exception. `seconds` limits each proof.
+    """
+    listed = (names,) if isinstance(names, str) else tuple(names)
+    selected = points(*listed, **(overrides or {}))
+    if not selected:
+        raise UsageError("nothing to check")
+    if level == "real":
+        for point in selected:
+            point.entry.golden.vectors(point.params, level, seed)
+    require("synth")
+    library.load(liberty)
+    arguments = {
+        "liberty": liberty,
+        "level": level,
+        "seed": seed,
+        "seconds": seconds,
+        "cache": outputs.folder(cache),
+    }
+    work = [
+        workers.Task(
+            label=f"gates {point.full_name}",
+            function="narrowgauge.gates:check",
+            arguments={
+                "name": f"{point.entry.name}/{point.name}",
+                "overrides": dict(point.overrides),
+                **arguments,
+            },
+        )
+        for point in selected
+    ]
+    results = workers.run(work, jobs=jobs, progress=progress)
+    return {point.full_name: result for point, result in zip(selected, results, strict=True)}

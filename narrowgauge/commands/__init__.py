@@ -1,17 +1,23 @@
 """What each command of the command line does: one function a command, options in, exit code out."""
 
 from narrowgauge.commands.basic import doctor, flow, generate, list_, synth, vectors, verify
+from narrowgauge.commands.energy import energy
 from narrowgauge.commands.gates import gates
+from narrowgauge.commands.mutate import mutate
 from narrowgauge.commands.prove import prove
+from narrowgauge.commands.report import report
 from narrowgauge.commands.sweep import sweep
 
 __all__ = [
     "doctor",
+    "energy",
     "flow",
     "gates",
     "generate",
     "list_",
+    "mutate",
     "prove",
+    "report",
     "sweep",
     "synth",
     "vectors",
