@@ -28,6 +28,8 @@ from narrowgauge import output as outputs
 from narrowgauge.doctor import Check, doctor, require
 from narrowgauge.golden.errors import MismatchError, NarrowgaugeError, UsageError
 from narrowgauge.golden.payload import Batch
+from narrowgauge.mutate import mutate
+from narrowgauge.page import report
 from narrowgauge.prove import prove
 from narrowgauge.registry import Point
 from narrowgauge.sweep import sweep
@@ -47,8 +49,10 @@ __all__ = [
     "flow",
     "generate",
     "model",
+    "mutate",
     "points",
     "prove",
+    "report",
     "sweep",
     "synthesize",
     "vectors",

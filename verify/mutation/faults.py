@@ -93,10 +93,8 @@ def sample(flat_rtlil: str, count: int, seed: int, folder: Path) -> list[Fault]:
         raise UsageError(f"count of mutants must be 1..{(1 << SELECT_BITS) - 1}, got {count}")
     if seed < 0:
         raise UsageError(f"seed must be 0 or more, got {seed}")
-    types = dict(
-        (name, kind)
-        for kind, name in re.findall(r"^  cell (\S+) (\S+)$", flat_rtlil, re.MULTILINE)
-    )
+    cells = re.findall(r"^  cell (\S+) (\S+)$", flat_rtlil, re.MULTILINE)
+    types = {name: kind for kind, name in cells}
     (folder / "flat.il").write_text(flat_rtlil)
     # Some are dropped below; more are asked for.
     yosys.run(

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 from narrowgauge.golden.errors import MismatchError
@@ -13,7 +12,7 @@ from narrowgauge.verify import simulator as simulators
 from narrowgauge.verify.beats import to_hex
 from narrowgauge.verify.mutation.faults import SELECT_BITS, Fault, switched
 from narrowgauge.verify.runner import cache_folder
-from narrowgauge.verify.stage import Stage, stage
+from narrowgauge.verify.stage import Stage
 from narrowgauge.verify.verdict import Run, score
 
 __all__ = ["Kill", "Trial", "run"]
@@ -83,7 +82,8 @@ def _judge(made: Stage, design: Emitted, record: dict[str, Any] | None) -> Trial
         kill = "timing" if "is declared as" in reason else "protocol"
     elif len(statuses) != len(made.runs):
         raise MismatchError(
-            f"mutant {record['number']}: {len(statuses)} of {len(made.runs)} patterns ran, none failed"
+            f"mutant {record['number']}: {len(statuses)} of {len(made.runs)} patterns ran, "
+            f"none of them failed"
         )
     return Trial(kill=kill, reason=reason, cycles=cycles)
 
@@ -93,20 +93,18 @@ def run(
     design: Emitted,
     flat_rtlil: str,
     faults: Sequence[Fault],
-    golden: ModuleType,
-    params: Any,
-    level: str,
-    seed: int,
+    made: Stage,
     folder: Path,
     timeout: float = 3600.0,
 ) -> list[Trial]:
     """The bench on every fault of a group, in the order of the group; one build, one simulator.
 
+    `made` holds the vectors and patterns of the design.
+
     A bench that fails without a fault, or a simulation that does not come to its end, is a
     `MismatchError`: there is no score then.
     """
     version = simulators.version("verilator")
-    made = stage(design, golden, params, level, seed)
     folder.mkdir(parents=True, exist_ok=True)
     text = switched(flat_rtlil, faults, folder)
     files = made.write(folder, design.name, text, select=SELECT_BITS)
@@ -136,9 +134,7 @@ def run(
         raise MismatchError(f"mutants of {design.name}: {trouble}")
     records = [json.loads(line) for line in mutants.read_text().splitlines()]
     known = {record["number"]: record for record in records}
-    trials = [
-        _judge(made, design, known.get(number)) for number in range(len(faults) + 1)
-    ]
+    trials = [_judge(made, design, known.get(number)) for number in range(len(faults) + 1)]
     if trials[0].kill is not None:
         raise MismatchError(f"{design.name} fails without a fault: {trials[0].reason}")
     return trials[1:]
