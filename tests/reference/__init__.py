@@ -1,21 +1,38 @@
 """Reference results: figures of one run of the flow, tracked, that the README shows.
 
-`make reference` runs the flow and writes `flow.json`, the README's table and the costs on the pages
-of the arithmetic components anew. The tests hold the README to the file, the file's stamp to the
-flow, and the pages and some of the file's figures to a synthesis of their own.
+`make reference` runs the flow and writes `flow.json`, the README's table, the costs on the pages
+of the arithmetic components and `baseline.json` anew. The tests hold the README to the file, the
+file's stamp to the flow, and the pages and some of the file's figures to a synthesis of their own;
+and the small units to the baseline, which is what `narrowgauge synth --record` writes for `SMALL`.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from narrowgauge import api
+from narrowgauge import api, compare
 from narrowgauge.console import markdown
 
-__all__ = ["BEGIN", "END", "PAGES", "README", "REFERENCE", "cost_row", "load", "reduce", "render"]
+__all__ = [
+    "BASELINE",
+    "BEGIN",
+    "END",
+    "PAGES",
+    "README",
+    "REFERENCE",
+    "SMALL",
+    "cost_row",
+    "load",
+    "record_baseline",
+    "reduce",
+    "render",
+]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REFERENCE = Path(__file__).with_name("flow.json")
+BASELINE = Path(__file__).with_name("baseline.json")
+SMALL = ("lzc", "int_to_fp", "fp_add", "fp_mul", "mx_quantize/mxfp4_l8")
+"""Units that are synthesised in seconds, of which `BASELINE` has the figures."""
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs" / "arith").glob("*.md"))
 """Pages with a row of cost for every point of their component."""
@@ -32,6 +49,13 @@ def cost_row(name: str) -> str:
     """The row of a point on its page, synthesised now or in the flow's cache."""
     record = api.synthesize(name, cache=ROOT / "build" / "cache")[0]
     return f"| `{name}` | {record.ge:.0f} | {record.delay_ps:.0f} |"
+
+
+def record_baseline() -> None:
+    """Write `BASELINE`, as `narrowgauge synth --record` does."""
+    records = api.synthesize(SMALL, cache=ROOT / "build" / "cache")
+    text = compare.dump(compare.baseline(api.points(SMALL), records))
+    BASELINE.write_text(text, encoding="utf-8")
 
 
 def reduce(report: dict[str, Any]) -> dict[str, Any]:

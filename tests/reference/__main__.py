@@ -6,7 +6,17 @@ import sys
 from pathlib import Path
 
 from narrowgauge import api
-from tests.reference import BEGIN, END, PAGES, README, REFERENCE, cost_row, reduce, render
+from tests.reference import (
+    BEGIN,
+    END,
+    PAGES,
+    README,
+    REFERENCE,
+    cost_row,
+    record_baseline,
+    reduce,
+    render,
+)
 
 
 def main() -> None:
@@ -23,6 +33,7 @@ def main() -> None:
             row = re.compile(rf"^\| `{re.escape(point.full_name)}` \|.*$", re.M)
             text = row.sub(cost_row(point.full_name), text)
         page.write_text(text, encoding="utf-8")
+    record_baseline()
 
 
 if __name__ == "__main__":
