@@ -241,6 +241,7 @@ class Glitches:
     Attributes
     ----------
     latest_ps : when the last net of any cycle settled
+    layout : what the simulator works on
     """
 
     def __init__(
@@ -259,13 +260,13 @@ class Glitches:
         self.share = share
         self.latest_ps = 0.0
         self._settled = Counter(gates, power)
-        self._layout = Layout(gates, self._settled.cells, timing, period_ps)
+        self.layout = Layout(gates, self._settled.cells, timing, period_ps)
         self._simulator = library()
         self._simulator.simulate.restype = ctypes.c_int64
         self._rng = np.random.default_rng(seed)
-        self._toggles = np.zeros(self._layout.nets)
-        self._rises = np.zeros(self._layout.nets)
-        self._counts = np.zeros(max(1, int(self._layout.counter[-1])))
+        self._toggles = np.zeros(self.layout.nets)
+        self._rises = np.zeros(self.layout.nets)
+        self._counts = np.zeros(max(1, int(self.layout.counter[-1])))
 
     def __call__(self, before: Words, after: Words, active: Words) -> None:
         """Take in one cycle."""
@@ -281,12 +282,12 @@ class Glitches:
 
     def run(self, before: Words, after: Words, streams: Sequence[int] | npt.ArrayLike) -> None:
         """Simulate the cycle of some streams; the result is in `activity`."""
-        first, last = self._layout.settled(before), self._layout.settled(after)
+        first, last = self.layout.settled(before), self.layout.settled(after)
         # The clock has risen: states are new, and everything else is as it was.
         first[self.gates.nets :] = last[self.gates.nets :]
         chosen = np.ascontiguousarray(streams, np.int32)
         latest = ctypes.c_int64(0)
-        structure = self._layout.structure(first.shape[1])
+        structure = self.layout.structure(first.shape[1])
         wrong = self._simulator.simulate(
             ctypes.byref(structure),
             *(ctypes.c_void_p(array.ctypes.data) for array in (first, last, chosen)),
@@ -315,8 +316,8 @@ class Glitches:
         """The activity with delays; what the clock's edge does is as without them."""
         settled = self._settled.activity
         events: dict[str, npt.NDArray[np.float64]] = {}
-        for kind, cells in self._layout.cells.items():
-            start = self._layout.counter[cells.members]
+        for kind, cells in self.layout.cells.items():
+            start = self.layout.counter[cells.members]
             rows = [self._counts[start + index] for index in range(len(cells.power.events))]
             for index, event in enumerate(cells.power.events):
                 clocked = cells.sequential and (

@@ -1,0 +1,85 @@
+"""`narrowgauge energy`: pJ an operation and a MAC of mapped netlists."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from narrowgauge.console import Console, table
+
+__all__ = ["energy"]
+
+
+def energy(options: argparse.Namespace) -> int:
+    """Energy of mapped netlists."""
+    from narrowgauge import energy as measured
+
+    console = Console(options.verbosity)
+    results = measured.energy(
+        options.names,
+        liberty=options.liberty,
+        goal=options.goal,
+        period_ps=options.period,
+        vectors=tuple(options.vectors.split(",")),
+        glitch=not options.no_glitch,
+        operations=options.operations,
+        seed=options.seed,
+        overrides=options.overrides,
+        cache=options.cache,
+        output=options.output,
+        jobs=options.jobs,
+        progress=console.progress,
+    )
+    if options.json:
+        print(json.dumps(results, indent=2))
+        return 0
+    rows = [
+        _row(name, kind, result["period_ps"], each)
+        for name, result in results.items()
+        for kind, each in result["vectors"].items()
+    ]
+    head = (
+        *("point", "vectors", "ops", "ps", "pJ/op", "pJ/MAC", "with glitches", "pJ/MAC"),
+        *("switching", "internal", "clock", "leakage", "memory"),
+    )
+    print(table(head, rows))
+    if len(results) == 1:
+        for kind, each in next(iter(results.values()))["vectors"].items():
+            print(f"\n{kind} vectors, by module:")
+            print(table(("module", "pJ/op", "with glitches", "GE"), _split(each)))
+    return 0
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _row(name: str, kind: str, period: float, each: Mapping[str, Any]) -> tuple[str, ...]:
+    zero, late = each["zero_delay"], each["glitch"] or {}
+    shown = late or zero
+    parts = (f"{shown[p] / shown['pj_per_op']:.0%}" for p in zero if not p.startswith("pj_"))
+    memory = each["memory"]
+    return (
+        name,
+        kind,
+        f"{each['operations']}",
+        f"{period:.0f}",
+        _number(zero["pj_per_op"]),
+        _number(zero["pj_per_mac"]),
+        _number(late.get("pj_per_op")),
+        _number(late.get("pj_per_mac")),
+        *parts,
+        _number(memory and memory["pj_per_op"]),
+    )
+
+
+def _split(each: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (
+            row["path"] or "(own logic)",
+            _number(row["pj_per_op"]),
+            _number(row["glitch_pj_per_op"]),
+            f"{row['ge']:.0f}",
+        )
+        for row in each["split"]
+    ]
