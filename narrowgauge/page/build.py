@@ -1,5 +1,6 @@
 """The page put together, and the plots as files."""
 
+import functools
 import importlib.util
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,8 +95,6 @@ def page(
     errors : quantisation errors, as `sqnr.Row.to_json` has them; may be empty
     library : name of the cell library, for the words at the top
     """
-    import vl_convert
-
     from narrowgauge import sqnr
     from narrowgauge.page import headline, palette, tables
     from narrowgauge.page.markup import Markup, element
@@ -139,10 +138,18 @@ def page(
         sections=Markup("\n").join(section.html() for section in shown),
         stamps=tables.stamps(subjects),
         data=_json(data),
-        vega=vl_convert.javascript_bundle(_BUNDLE).replace("</script", "<\\/script"),
+        vega=_vega(),
         script=files.joinpath("page.js").read_text("utf-8"),
     )
     return text, figures
+
+
+@functools.cache
+def _vega() -> str:
+    """The script that draws; nothing in it ends the element that it stands in."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle(_BUNDLE)).replace("</script", "<\\/script")
 
 
 def _style(text: str, palette: Any) -> str:

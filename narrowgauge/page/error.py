@@ -98,5 +98,5 @@ def error_storage(rows: Sequence[sqnr.Row]) -> Figure | None:
             )
             for row in rows
         ),
-        marks={"points": len(points), "ranges": len(points), "rings": len(best)},
+        marks={"points_marks": len(points), "ranges_marks": len(points), "rings_marks": len(best)},
     )

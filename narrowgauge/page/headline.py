@@ -39,7 +39,7 @@ def _ratios(subjects: Sequence[Subject], lanes: int) -> tuple[list[float], list[
 
 def _range(values: Sequence[float]) -> str:
     low, high = number(min(values), 2), number(max(values), 2)
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}\u00a0to\u00a0{high}"
 
 
 def _lanes(subjects: Sequence[Subject]) -> int | None:
@@ -52,19 +52,22 @@ def sentence(subjects: Sequence[Subject]) -> str:
     """The ratio to the baseline in one sentence, or what there is where no ratio is."""
     lanes = _lanes(subjects)
     if lanes is None:
-        count = len({subject.unit for subject in subjects})
-        return f"{len(subjects)} points of {count} {'unit' if count == 1 else 'units'}, measured."
+        points, units = len(subjects), len({subject.unit for subject in subjects})
+        said = f"{points} {'point' if points == 1 else 'points'}"
+        return f"{said} of {units} {'unit' if units == 1 else 'units'}, measured."
     area, energy = _ratios(subjects, lanes)
-    units = dict.fromkeys(
+    compared = dict.fromkeys(
         s.unit for s in subjects if s.macs == lanes and s.unit != BASELINE and s.ge
     )
-    takes = "take" if len(units) > 1 else "takes"
+    takes = "take" if len(compared) > 1 else "takes"
     parts = []
     if area:
         parts.append(f"{_range(area)} of the gates")
     if energy:
         parts.append(f"{_range(energy)} of the energy")
-    return f"At {lanes} lanes, {' and '.join(units)} {takes} {' and '.join(parts)} of a bf16 MAC."
+    return (
+        f"At {lanes} lanes, {' and '.join(compared)} {takes} {' and '.join(parts)} of a bf16 MAC."
+    )
 
 
 def facts(subjects: Sequence[Subject]) -> list[Fact]:

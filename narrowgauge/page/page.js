@@ -61,7 +61,10 @@ function number(point, key) {
 function ratio(point, key) {
   const other = reference(point);
   if (!other || other === point || other.made !== point.made) return null;
-  if (energies.includes(key) && energy(point)[0] !== energy(other)[0]) return null;
+  const [[kind, values], [otherKind, otherValues]] = [energy(point), energy(other)];
+  if (energies.includes(key) && kind !== otherKind) return null;
+  // Operations of so many MACs each compare only with operations of as many.
+  if (key.startsWith("op_") && values.macs !== otherValues.macs) return null;
   const [mine, theirs] = [number(point, key), number(other, key)];
   return mine === null || !theirs ? null : mine / theirs;
 }
@@ -171,17 +174,18 @@ function hint(_, event, __, text) {
 const views = new Map();
 const widths = new Map();
 async function draw(key, values) {
-  const place = $(key);
+  // Within the element that has the name: Vega gives its own to the one it draws in.
+  const inner = document.createElement("div");
+  inner.ariaHidden = "true";
   const figure = data.figures[key];
   const [first, ...rest] = figure.spec.data;
   const spec = { ...figure.spec, data: values ? [{ ...first, values }, ...rest] : figure.spec.data };
   views.get(key)?.finalize();
   const settings = { mode: "vega", renderer: "svg", actions: false, defaultStyle: false, hover: false };
-  views.set(key, await vegaEmbed(place, spec, { ...settings, tooltip: hint, width: place.clientWidth }));
+  $(key).replaceChildren(inner);
+  views.set(key, await vegaEmbed(inner, spec, { ...settings, tooltip: hint }));
   widths.delete(key);
   await fit(key);
-  place.querySelector("svg")?.setAttribute("aria-hidden", "true");
-  place.dataset.drawn = "true";
 }
 async function fit(key) {
   const view = views.get(key)?.view;

@@ -114,7 +114,7 @@ def area_delay(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
         names=tuple(s.name for s in shown),
         head=("point", "netlist", "period (ps)", f"area ({unit})"),
         rows=tuple((row["name"], row["asked"], row["x"], row["y"]) for row in every),
-        marks={"points": len(points), "steps": len(steps), "rings": len(best)},
+        marks={"points_marks": len(points), "steps_marks": len(steps), "rings_marks": len(best)},
     )
 
 
@@ -205,5 +205,5 @@ def area_energy(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
             f"zero-delay ({unit})",
         ),
         rows=tuple((p["name"], p["x"], *((p["y"],) if glitch else ()), p["zero"]) for p in points),
-        marks={"points": len(points), "rings": len(best)},
+        marks={"points_marks": len(points), "rings_marks": len(best)},
     )

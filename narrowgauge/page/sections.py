@@ -1,6 +1,6 @@
 """The sections of the page: headings, figures, their tables and commands, what is missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from narrowgauge import sqnr
@@ -9,18 +9,7 @@ from narrowgauge.page.figure import Figure
 from narrowgauge.page.markup import Markup, element
 from narrowgauge.page.subjects import Subject
 
-__all__ = ["COMMANDS", "Section", "commands", "sections"]
-
-COMMANDS: Mapping[str, str] = {
-    "area": "narrowgauge sweep --measure area",
-    "delay": "narrowgauge sweep --measure delay",
-    "energy": "narrowgauge sweep --measure energy",
-    "gates": "narrowgauge sweep --measure gates",
-    "proof": "narrowgauge sweep --measure proof",
-    "mutation": "narrowgauge sweep --measure mutation",
-    "verify": "narrowgauge sweep --measure verify",
-}
-"""Measure -> the command that puts it into the store."""
+__all__ = ["Section", "commands", "sections"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +32,37 @@ class Section:
 
 
 def commands(measures: Sequence[str], names: Sequence[str] = ()) -> Markup:
-    """Commands that make some figures, each to be copied."""
-    listed = [COMMANDS[measure] for measure in measures if measure in COMMANDS]
-    units = list(dict.fromkeys(name.partition("/")[0] for name in names))
-    plain = not any("--set" in name for name in names)
-    rest = f" {' '.join(units)}" if units and plain else ""
-    lines = [f"{line}{rest}" for line in listed] + [f"narrowgauge report{rest}"]
+    """Commands that make some figures, each to be copied: into the store, and from there.
+
+    Points with overridden parameters are a grid over the values that there are.
+    """
+    swept = ",".join(measure for measure in measures if measure != "sqnr")
+    plain = list(dict.fromkeys(name.partition("/")[0] for name in names if "--set" not in name))
+    lines = []
+    if swept and (plain or not names):
+        lines.append(" ".join(["narrowgauge sweep", *plain, "--measure", swept]))
+    if swept:
+        lines += [f"narrowgauge sweep {words} --measure {swept}" for words in _grids(names)]
+    units = dict.fromkeys(name.partition("/")[0] for name in names)
+    lines.append(" ".join(["narrowgauge report", *units]))
     return element("div", *(_command(line) for line in lines), class_="commands")
+
+
+def _grids(names: Sequence[str]) -> list[str]:
+    """Point and values of the overridden parameters, one grid for each set of parameters."""
+    grids: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for name in names:
+        point, *overrides = name.split(" --set ")
+        values = dict(override.split("=", 1) for override in overrides)
+        if values:
+            grid = grids.setdefault((point, *values), {})
+            for parameter, value in values.items():
+                listed = grid.setdefault(parameter, [])
+                listed += [] if value in listed else [value]
+    return [
+        " ".join([point, *(f"--grid {each}={','.join(found)}" for each, found in grid.items())])
+        for (point, *_), grid in grids.items()
+    ]
 
 
 def _command(line: str) -> Markup:

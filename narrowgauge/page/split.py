@@ -126,5 +126,5 @@ def energy_split(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
             (row["point"], row["part"], row["value"], row["pj"], round(100 * row["share"], 2))
             for row in rows
         ),
-        marks={"points": len(rows)},
+        marks={"points_marks": len(rows)},
     )

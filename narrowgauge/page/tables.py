@@ -38,6 +38,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 """Columns of the comparison: heading of some columns, and of each its key and unit."""
 
+_KINDS: tuple[Vectors, ...] = ("random", "real")
+
 _NONE = Markup('<span class="none" title="not measured">\u2013</span>')
 
 
@@ -67,11 +69,14 @@ def comparison_data(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
             "values": _figures(subject),
             "energy": {
                 kind: {
-                    key: None if value is None else [value, number(value)]
-                    for key, value in _energies(subject, kind).items()
+                    "macs": vectors["macs_per_operation"],
+                    **{
+                        key: None if value is None else [value, number(value)]
+                        for key, value in _energies(subject, kind).items()
+                    },
                 }
-                for kind in ("random", "real")
-                if subject.vectors(kind)
+                for kind in _KINDS
+                if (vectors := subject.vectors(kind))
             },
         }
         for subject in subjects
@@ -279,7 +284,6 @@ def checks(subjects: Sequence[Subject]) -> Markup | None:
         element("caption", caption),
         element("thead", element("tr", *head)),
         element("tbody", *body),
-        id="checks",
     )
     return _boxed(table, caption)
 
@@ -319,7 +323,6 @@ def proofs(subjects: Sequence[Subject]) -> Markup | None:
         element("caption", caption),
         element("thead", element("tr", *head)),
         element("tbody", *body),
-        id="proofs",
     )
     return _boxed(table, caption)
 
