@@ -131,6 +131,12 @@ _CHECKS: tuple[tuple[str, Need, Callable[[], str | None], str], ...] = (
         lambda: _tool("iverilog", "-V"),
         "for --simulator icarus (Debian: apt install iverilog)",
     ),
+    (
+        "distributed",
+        "optional",
+        lambda: _module("distributed", "distributed"),
+        "for sweep --scheduler: pip install 'narrowgauge[sweep]'",
+    ),
     ("lz4.h", "optional", _lz4, "for --waves with Verilator (Debian: apt install liblz4-dev)"),
 )
 
