@@ -9,7 +9,15 @@ from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
 from narrowgauge.verify.prove.claims import Claim
 from narrowgauge.verify.prove.exact import NAN, Grid, Number
-from narrowgauge.verify.prove.floats import cpp_code, cpp_value, tried
+from narrowgauge.verify.prove.floats import (
+    cpp_code,
+    cpp_value,
+    smt_meets,
+    smt_value,
+    solvers,
+    tried,
+)
+from narrowgauge.verify.prove.smt import Case, Smt
 from narrowgauge.verify.prove.wires import Handshake
 
 __all__ = ["claims", "coverage"]
@@ -97,5 +105,49 @@ def claims(params: Params) -> tuple[Claim, ...]:
             exact=lambda a, b: grid.code(_total(grid.value(a), grid.value(b))),
             host=f"  return {cpp_code(params, f'sum_to_odd({a}, {b})')};",
         ),
+        *([_solved(params)] if params.input.width > 32 else []),
         Handshake(),
+    )
+
+
+def _solved(params: Params) -> Smt:
+    """The sum as the theory of floating point has it, a case for each distance of exponents."""
+    fmt = params.format
+    E, M, W = fmt.exponent_bits, fmt.mantissa_bits, fmt.width
+    bits = E + 2
+
+    def number(value: int) -> str:
+        return f"(_ bv{value} {bits})"
+
+    def field(code: str) -> str:
+        return f"((_ zero_extend 2) ((_ extract {W - 2} {M}) {code}))"
+
+    alike = f"(= ((_ extract {W - 1} {W - 1}) a) ((_ extract {W - 1} {W - 1}) b))"
+    operands = f"{smt_value(fmt, 'a')} {smt_value(fmt, 'b')}"
+    prelude = f"""
+(define-fun apart () (_ BitVec {bits}) (bvsub {field("a")} {field("b")}))
+(define-fun back () (_ BitVec {bits}) (bvneg apart))
+(define-fun alike () Bool {alike})
+(define-fun sum () (_ FloatingPoint {E} {M + 1}) (fp.add {params.rounding.upper()} {operands}))
+"""
+    goal = smt_meets(params, "sum")
+    near = M + 3
+    cases = [
+        Case("equal exponents, unlike signs", goal, f"(and (= apart {number(0)}) (not alike))"),
+        Case("equal exponents, like signs", goal, f"(and (= apart {number(0)}) alike)"),
+    ]
+    for places in range(1, near + 1):
+        apart = f"(or (= apart {number(places)}) (= back {number(places)}))"
+        cases.append(Case(f"exponents {places} apart", goal, apart))
+    beyond = f"(not (bvule (bvadd apart {number(near)}) {number(2 * near)}))"
+    cases.append(Case(f"exponents more than {near} apart", goal, beyond))
+    return Smt(
+        claim="RTL gives the sum, rounded once",
+        method="SMT, against fp.add, by distance of exponents",
+        size=f"all 2^{2 * W} pairs",
+        long=True,
+        parts=len(cases),
+        cases=tuple(cases),
+        prelude=prelude,
+        solvers=solvers((E, M + 1)),
     )

@@ -11,7 +11,8 @@ from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
 from narrowgauge.verify.prove.claims import Claim
 from narrowgauge.verify.prove.exact import Grid
-from narrowgauge.verify.prove.floats import cpp_code, tried
+from narrowgauge.verify.prove.floats import cpp_code, smt_meets, solvers, tried
+from narrowgauge.verify.prove.smt import Case, Smt
 from narrowgauge.verify.prove.wires import Handshake
 
 __all__ = ["claims", "coverage"]
@@ -72,13 +73,49 @@ def claims(params: Params) -> tuple[Claim, ...]:
     if params.scale_width:
         pad = 32 - params.scale_width
         value = f"({value}) * power_of_two(int32_t(scale << {pad}) >> {pad})"
+    statement = "i * 2^scale, rounded once" if params.scale_width else "i, rounded once"
     return (
         *tried(
             params,
-            statement="i * 2^scale, rounded once" if params.scale_width else "i, rounded once",
+            statement=statement,
             what="inputs",
             exact=exact,
             host=f"  return {cpp_code(params, value)};",
         ),
+        *([_solved(params, statement)] if params.input.width > 32 else []),
         Handshake(),
+    )
+
+
+def _solved(params: Params, statement: str) -> Smt:
+    """The integer as a wide floating-point number, scaled there without error, rounded once."""
+    width, fmt = params.int_width, params.format
+    # Double holds 53 bits and these scales without error.
+    E, precision = (11, 53) if width <= 53 and params.scale_width <= 10 else (14, 64)
+    sort = f"(_ FloatingPoint {E} {precision})"
+    if params.encoding == "signed":
+        value = f"((_ to_fp {E} {precision}) RNE i)"
+    else:
+        value = f"((_ to_fp_unsigned {E} {precision}) RNE i)"
+    if params.encoding == "sign_magnitude":
+        plain = f"((_ to_fp_unsigned {E} {precision}) RNE ((_ extract {width - 2} 0) i))"
+        sign = f"(= ((_ extract {width - 1} {width - 1}) i) #b1)"
+        value = f"(ite (and {sign} (not (fp.isZero {plain}))) (fp.neg {plain}) {plain})"
+    if params.scale_width:
+        scale = f"((_ sign_extend {E - params.scale_width}) scale)"
+        biased = f"(bvadd {scale} (_ bv{(1 << (E - 1)) - 1} {E}))"
+        value = f"(fp.mul RNE {value} (fp #b0 {biased} (_ bv0 {precision - 1})))"
+    narrow = f"(_ to_fp {fmt.exponent_bits} {fmt.precision})"
+    prelude = f"""
+(define-fun exact () {sort} {value})
+(define-fun rounded () (_ FloatingPoint {fmt.exponent_bits} {fmt.precision})
+  ({narrow} {params.rounding.upper()} exact))
+"""
+    return Smt(
+        claim=f"RTL gives {statement}",
+        method=f"SMT, exact in a format of {precision} bits, then to_fp",
+        size=f"all 2^{params.input.width} inputs",
+        cases=(Case("all", smt_meets(params, "rounded")),),
+        prelude=prelude,
+        solvers=solvers((E, precision), (fmt.exponent_bits, fmt.precision)),
     )

@@ -82,7 +82,7 @@ class Grid:
         return code | sign * self._fmt.sign_mask
 
     def _nearest(self, count: Fraction) -> int:
-        low = bisect_right(self._counts, count) - 1
+        low = bisect_right(self._counts, int(count)) - 1
         if self._counts[low] == count or self._rounding == Rounding.RTZ:
             return low
         if low == self._infinity:

@@ -16,7 +16,15 @@ from narrowgauge.verify.prove.claims import Claim
 from narrowgauge.verify.prove.exhaustive import Exhaustive
 from narrowgauge.verify.prove.sliced import Sliced
 
-__all__ = ["by_code", "cpp_code", "cpp_value", "listed", "tried"]
+__all__ = [
+    "by_code",
+    "cpp_code",
+    "cpp_value",
+    "smt_meets",
+    "smt_value",
+    "solvers",
+    "tried",
+]
 
 
 def cpp_value(fmt: FloatFormat, code: str) -> str:
@@ -43,11 +51,6 @@ def by_code(payload: Payload, function: Callable[..., int]) -> Callable[[Batch],
     return specification
 
 
-def listed(width: int, what: str) -> str:
-    """The size of a claim over all inputs."""
-    return f"all 2^{width} {what}"
-
-
 def tried(
     params: Any, *, statement: str, what: str, exact: Callable[..., int], host: str
 ) -> tuple[Claim, ...]:
@@ -62,7 +65,7 @@ def tried(
     host : the body of the specification in C++ (`sliced.hpp`), for up to 32
     """
     width = params.input.width
-    size = listed(width, what)
+    size = f"all 2^{width} {what}"
     if width <= 16:
         shared: dict[str, Any] = {
             "method": "exhaustive, against exact fractions",
@@ -88,3 +91,30 @@ def tried(
             ),
         )
     return ()
+
+
+def smt_value(fmt: FloatFormat, code: str) -> str:
+    """SMT-LIB term: the value of a code, in the theory of floating point."""
+    return f"((_ to_fp {fmt.exponent_bits} {fmt.precision}) {code})"
+
+
+def smt_meets(params: Any, result: str) -> str:
+    """SMT-LIB term: `o` is the code of a value in the result's format, a NaN the canonical one.
+
+    The value is that of IEEE 754; where `params` saturate, no infinity is met.
+    """
+    fmt = params.format
+    code = f"(= {result} {smt_value(fmt, 'o')})"
+    if params.overflow == Overflow.SATURATE:
+        largest, least = (f"(_ bv{sign | fmt.max_code} {fmt.width})" for sign in (0, fmt.sign_mask))
+        end = f"(= o (ite (fp.isNegative {result}) {least} {largest}))"
+        code = f"(ite (fp.isInfinite {result}) {end} {code})"
+    return f"(ite (fp.isNaN {result}) (= o (_ bv{fmt.nan_code} {fmt.width})) {code})"
+
+
+def solvers(*sizes: tuple[int, int]) -> tuple[str, ...]:
+    """The solver that takes formats of these exponent bits and precisions.
+
+    bitwuzla takes those of 16, 32 and 64 bits; others it calls experimental, so z3 has them.
+    """
+    return ("bitwuzla",) if {*sizes} <= {(5, 11), (8, 24), (11, 53)} else ("z3",)

@@ -83,7 +83,17 @@ def _cvc5(path: str) -> None:
 def _z3(path: str) -> None:
     import z3
 
-    print(z3.Z3_eval_smtlib2_string(z3.main_ctx().ref(), Path(path).read_text()))
+    text = Path(path).read_text()
+    script, _, rest = text.partition("(check-sat)")
+    solver = z3.Solver()
+    solver.from_string(script)
+    verdict = solver.check()
+    print(verdict)
+    if verdict == z3.sat:
+        wanted = rest.split("(get-value (")[1].split(")")[0]
+        for constant in solver.model().decls():
+            if constant.name() == wanted:
+                print(solver.model()[constant].sexpr())
 
 
 def main(solver: str, path: str) -> None:
