@@ -144,14 +144,21 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
 
 
 def _ties(fmt: FloatFormat, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs whose sum lies half-way between two codes, or one unit off that."""
-    a = rng.integers(0, 1 << fmt.width, size)
-    field = (a & fmt.exponent_mask) >> fmt.mantissa_bits
-    distance = rng.integers(1, fmt.mantissa_bits + 3, size)
-    field = np.maximum(field - distance, 0)
+    """Pairs whose sum lies half-way between two codes, and off that by one bit at every place.
+
+    Every distance of exponents meets every place four times, or more often to make `size` pairs.
+    """
+    M = fmt.mantissa_bits
+    distance, place = pairs(np.arange(1, M + 3), np.arange(-1, M))
+    repeats = max(4, size // len(distance))
+    distance, place = np.tile(distance, repeats), np.tile(place, repeats)
+    a = rng.integers(0, 1 << fmt.width, distance.shape)
+    # Half-way goes down to an even code, so that one more bit turns it.
+    a &= ~(place >= 0).astype(np.int64)
+    field = np.maximum(((a & fmt.exponent_mask) >> M) - distance, 0)
     # The last one of b stands at half a unit of a's last place.
-    low = np.clip(distance - 1, 0, fmt.mantissa_bits)
-    b = (rng.integers(0, fmt.mantissa_mask + 1, size) >> low | 1) << low
-    b = (b & fmt.mantissa_mask) + rng.integers(-1, 2, size) * (rng.integers(0, 3, size) == 0)
-    b = np.clip(b, 0, fmt.mantissa_mask) | (field << fmt.mantissa_bits)
-    return a, b | (rng.integers(0, 2, size) << (fmt.width - 1))
+    low = np.clip(distance - 1, 0, M)
+    b = ((rng.integers(0, fmt.mantissa_mask + 1, a.shape) >> low | 1) << low) & fmt.mantissa_mask
+    off = np.where((place >= 0) & (place < low), np.int64(1) << np.maximum(place, 0), 0)
+    b = np.clip(b + rng.choice([1, 1, 1, -1], a.shape) * off, 0, fmt.mantissa_mask)
+    return a, b | (field << M) | (rng.integers(0, 2, a.shape) << (fmt.width - 1))

@@ -115,7 +115,8 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     """All pairs up to 16 bits; else corners with corners, any pairs, and products at the edges.
 
     A quarter of the random products lies about the smallest subnormal, normal or largest value of
-    the result, an eighth has a subnormal operand, an eighth has few significand bits (ties).
+    the result, an eighth has a subnormal operand, an eighth has few significand bits (ties), and a
+    quarter lies half-way between two subnormal results.
     """
     fa, fb = params.a_format, params.b_format
     size = sizes(level, 2_000, 120_000)
@@ -138,12 +139,26 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     short_b = any_b & ~((np.int64(1) << rng.integers(0, fb.mantissa_bits + 1, size)) - 1)
     short = (part == 2) | (part == 0)
     any_a, any_b = np.where(short, short_a, any_a), np.where(short, short_b, any_b)
+    any_b = np.where(part >= 6, _halves(params, short_a, short_b), any_b)
+    any_a = np.where(part >= 6, short_a, any_a)
     length = rng.integers(0, fa.mantissa_bits + 1, size)
     small = (any_a & fa.sign_mask) | ((any_a & fa.mantissa_mask) >> length)
     any_a = np.where(part == 3, small, any_a)
     flip = (fa == fb) & (rng.integers(0, 2, size) == 1)
     any_a, any_b = np.where(flip, any_b, any_a), np.where(flip, any_a, any_b)
     return {"a": np.concatenate([a, any_a]), "b": np.concatenate([b, any_b])}
+
+
+def _halves(params: Params, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`b` with the exponent that puts the last one of a * b at half a unit of the subnormals."""
+    fb = params.b_format
+    b = (b & ~np.int64(fb.exponent_mask)) | (fb.bias << fb.mantissa_bits)
+    left, right = vector.unpack(params.a_format, a), vector.unpack(fb, b)
+    product = left.significand * right.significand
+    zeros = vector.bit_length(product & -product) - 1
+    step = params.format.quantum - 1 - (left.exponent + right.exponent + zeros)
+    field = np.clip(fb.bias + step, 0, (1 << fb.exponent_bits) - 1) << fb.mantissa_bits
+    return (b & ~np.int64(fb.exponent_mask)) | field
 
 
 def _random(fmt: FloatFormat, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -94,7 +94,8 @@ def model(params: Params, batch: Batch) -> Batch:
 def vectors(params: Params, level: str, seed: int) -> Batch:
     """All inputs up to 16 bits; else integers of every length and rounding case, and all scales.
 
-    The random half lies where the result is subnormal, or just overflows, or is a tie.
+    The random half lies where the result is subnormal, or just overflows, or is a tie; some end in
+    zeros, and some subnormal results are a tie but for one bit at any place below.
     """
     fields = params.input
     size = sizes(level, 4_000, 120_000)
@@ -108,16 +109,23 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     M = params.man_bits
     length = rng.integers(0, params.int_width + 1, size)
     value = rng.integers(0, high + 1, size) >> np.clip(high.bit_length() - length, 0, 62)
-    # Three in eight: a run of ones, or a tie with or without one more bit far below.
+    # Five in eight: a run of ones, a tie with or without one more bit far below, zeros at the end.
     kind = rng.integers(0, 8, size)
     drop = np.clip(length - M - 2, 0, 62)
-    tie = (((value >> drop) | 1) << drop) | (rng.integers(0, 2, size) & (drop > 0))
+    tie = _off(((value >> drop) | 1) << drop, drop, rng)
     ones = (np.int64(1) << np.clip(length, 0, high.bit_length())) - 1
-    value = np.where(kind == 0, ones, np.where(kind <= 2, tie, value))
+    zeros = rng.integers(0, params.int_width, size)
+    whole = (value >> zeros) << zeros
+    value = np.select([kind == 0, kind <= 2, kind <= 4], [ones, tie, whole], value)
     value = np.where((low < 0) & (rng.integers(0, 2, size) == 1), -value, value)
     edges = [low, low + 1, -1, 0, 1, 2, high - 1, high, high // 2, high // 2 + 1]
+    # Multiples of every power of two, where a negation carries on and on.
+    odd = 2 * rng.integers(0, high // 2 + 1, (6, params.int_width - 1)) + 1
+    bits = np.arange(params.int_width - 1)
+    multiples = ((odd << bits) & high).reshape(-1).tolist()
+    edges += [*multiples, *(-value for value in multiples)]
     edge = np.array([v for v in edges if low <= v <= high], np.int64)
-    value = np.clip(np.concatenate([np.resize(edge, size // 8), value]), low, high)
+    value = np.clip(np.concatenate([edge, value]), low, high)
     # The scale that puts the leading bit at some place below, at or above the format's range.
     fmt = params.format
     top = vector.bit_length(np.abs(value)) - 1
@@ -126,9 +134,22 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     scale = np.where(
         rng.integers(0, 4, value.shape) == 0, rng.integers(least, most + 1, value.shape), near
     )
+    if params.scale_width:
+        # Subnormal results: half-way, or off that by one bit.
+        place = rng.integers(0, params.int_width - 1, value.shape)
+        half = _off((np.abs(value) >> place | 1) << place, place, rng)
+        tiny = (rng.integers(0, 4, value.shape) == 0) & (half <= high)
+        value = np.where(tiny, np.where(value < 0, -half, half), value)
+        scale = np.where(tiny, fmt.quantum - 1 - place, scale)
     value = np.concatenate([np.repeat(edge, 3), value])
     scale = np.concatenate([np.resize([least, 0, most], 3 * len(edge)), scale])
     return _batch(params, value, np.clip(scale, least, most))
+
+
+def _off(value: np.ndarray, zeros: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Half of the values as they are, half with one of their low `zeros` bits set."""
+    bit = np.int64(1) << rng.integers(0, np.maximum(zeros, 1))
+    return value | np.where((zeros > 0) & (rng.integers(0, 2, value.shape) == 1), bit, 0)
 
 
 def _batch(params: Params, value: np.ndarray, scale: np.ndarray) -> Batch:
