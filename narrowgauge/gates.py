@@ -3,6 +3,7 @@
 `netlists` and `stimulus` are also what timing and energy begin with.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +19,24 @@ from narrowgauge.doctor import require
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch
 from narrowgauge.registry import Point, points
-from narrowgauge.synth import equivalence, flow, library, stream
+from narrowgauge.synth import equivalence, flow, library, origin, stream
 from narrowgauge.synth.gates import Gates, build
 from narrowgauge.synth.job import Netlists
+from narrowgauge.synth.origin import Origin
 from narrowgauge.verify.beats import Beats, groups, stream_beats
 
-__all__ = ["GOALS", "Stimulus", "check", "compare", "gates", "netlists", "played", "stimulus"]
+__all__ = [
+    "GOALS",
+    "Stimulus",
+    "check",
+    "compare",
+    "gates",
+    "hierarchy",
+    "netlists",
+    "played",
+    "stimulus",
+    "trace",
+]
 
 GOALS = ("area", "speed")
 """The mappings of a design."""
@@ -94,6 +107,61 @@ def compare(netlist: Gates, sent: Stimulus, *, seed: int, streams: int = 64) -> 
 
 def _hex(row: npt.NDArray[np.uint8]) -> str:
     return "0x" + bytes(row[::-1]).hex()
+
+
+_TRACED = 4096
+"""Beats that signals are told apart by."""
+
+
+def trace(point: Point, liberty: str, goal: str, cache: Path) -> Origin:
+    """The RTL's names and modules in a netlist of the point, by its smoke vectors; kept."""
+    cells = library.load(liberty)
+    kept = Cache(cache / "origin")
+    key = {
+        "name": point.full_name,
+        "parameters": point.parameters,
+        "flow": flow.flow_digest(cells),
+        "goal": goal,
+        "sources": fingerprint("golden", "hdl", "synth"),
+        "tools": design.tools("amaranth", "numpy", "pyosys"),
+    }
+    stored = kept.get(key)
+    if stored is None:
+        made = netlists(point, liberty, cache)
+        netlist = build(made.mapped(goal), point.identifier, cells)
+        beats = played(stimulus(point, point.entry.golden.vectors(point.params, "smoke", 1)).input)
+        ends = beats.ends[: max(64, int(np.searchsorted(beats.ends, _TRACED)))]
+        part = slice(0, int(ends[-1]))
+        last = None if beats.last is None else beats.last[part]
+        found = origin.trace(
+            made.rtl,
+            netlist,
+            design.emitted(point, cache).text,
+            stream.Beats(data=beats.data[part], last=last, ends=ends),
+        )
+        stored = {
+            "labels": {str(net): label for net, label in found.labels.items()},
+            "paths": found.paths,
+            "matched": found.matched,
+        }
+        kept.put(key, stored)
+    return Origin(
+        labels={int(net): label for net, label in stored["labels"].items()},
+        paths=tuple(stored["paths"]),
+        matched=stored["matched"],
+    )
+
+
+def hierarchy(point: Point, liberty: str, goal: str, cache: Path) -> list[dict[str, Any]]:
+    """Area by module, in GE, the largest first: {"path", "ge"}, numbered siblings together."""
+    cells = library.load(liberty)
+    netlist = build(netlists(point, liberty, cache).mapped(goal), point.identifier, cells)
+    found = trace(point, liberty, goal, cache)
+    areas: dict[str, list[float]] = {}
+    for cell, path in zip(netlist.cells, found.paths, strict=True):
+        areas.setdefault(origin.grouped(path), []).append(cells.cells[cell.kind].area)
+    rows = [{"path": p, "ge": math.fsum(a) / cells.nand2_area} for p, a in areas.items()]
+    return sorted(rows, key=lambda row: (-row["ge"], row["path"]))
 
 
 def check(

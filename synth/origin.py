@@ -22,7 +22,7 @@ from narrowgauge.synth.library import Cell, Library
 from narrowgauge.synth.simulation import Words
 from narrowgauge.synth.stream import Beats, play
 
-__all__ = ["SIMPLE", "Origin", "trace"]
+__all__ = ["SIMPLE", "Origin", "grouped", "trace"]
 
 _FUNCTIONS = {
     "BUF": "A",
@@ -51,7 +51,7 @@ SIMPLE: Mapping[str, Cell] = {
 """Yosys' simple gates, as cells."""
 
 _INSTANCE = re.compile(r"^  cell \\(\S+) \\(\S+)$", re.M)
-_OUTPUT = re.compile(r"^  wire (?:width \d+ )?output \d+ (?:signed )?\\(\S+)$", re.M)
+_OUTPUT = re.compile(r"^  wire (?:width \d+ )?output +\d+ +(?:signed +)?\\(\S+)$", re.M)
 _MODULE = re.compile(r"^module \\(\S+)$(.*?)^end$", re.M | re.S)
 
 
@@ -118,15 +118,17 @@ def trace(
         known.setdefault(int(first.inverse[net]), (net, True))
     labels: dict[int, str] = {}
     paths: dict[int, str] = {}
+    # What only inverts an input of the unit belongs to its reader.
+    ports = {net for nets in simple.inputs.values() for net in nets}
     for net in np.flatnonzero(second.changed).tolist():
         found = known.get(int(second.plain[net]))
         if found is not None:
             source, inverted = found
-            if source in home:
+            if source in home and source not in ports:
                 paths[net] = home[source]
             if source in names:
                 labels[net] = f"{'~' if inverted else ''}{names[source]}"
-    labels |= {net: _below(name) for net, name in mapped.names.items()}
+    labels = {net: _below(name) for net, name in mapped.names.items()} | labels
     settled = _inherit(mapped, paths)
     outputs = list(_outputs(mapped))
     return Origin(
@@ -134,6 +136,11 @@ def trace(
         paths=tuple(next((settled[n] for n in nets if n in settled), "") for nets in outputs),
         matched=sum(any(net in paths for net in nets) for nets in outputs),
     )
+
+
+def grouped(path: str) -> str:
+    """The path with numbered siblings taken together: `lane3.add` becomes `lane.add`."""
+    return re.sub(r"\d+(?=\.|$)", "", path)
 
 
 def _outputs(gates: Gates) -> Iterator[list[int]]:
@@ -178,26 +185,25 @@ def _names(
     output port; where there is none, the outermost: below, it is an input.
     """
     outputs = dict(_output_ports(rtlil, top))
-    found: dict[int, list[str]] = {}
+    found: dict[int, list[tuple[str, str]]] = {}
     numbers = {bit: net for net, bit in _bits(module, gates)}
-    labels: dict[int, str] = {}
     for name, entry in module["netnames"].items():
         if "$" in name.rpartition(".")[2]:
             continue  # signals that the RTL did not name
         for index, bit in enumerate(entry["bits"]):
-            net = numbers.get(bit)
-            if net is None:
-                continue
-            found.setdefault(net, []).append(name)
-            label = _below(name) + (f"[{index}]" if len(entry["bits"]) > 1 else "")
-            if net not in labels or (len(label), label) < (len(labels[net]), labels[net]):
-                labels[net] = label
-    paths = {}
+            if bit in numbers:
+                label = f"{name}[{index}]" if len(entry["bits"]) > 1 else name
+                found.setdefault(numbers[bit], []).append((name, label))
+    labels, paths = {}, {}
     for net, aliases in found.items():
-        inner = [n for n in aliases if n.rpartition(".")[2] in outputs.get(_path(n), ())]
+        # A name of the wrapper's ports only where the unit has none.
+        names = [name for name, _ in aliases if "." in name] or [name for name, _ in aliases]
+        inner = [n for n in names if n.rpartition(".")[2] in outputs.get(_path(n), ())]
         deepest = max(inner, key=lambda name: name.count("."), default=None)
-        chosen = deepest or min(aliases, key=lambda name: (name.count("."), name))
-        paths[net] = _below(_path(chosen) + ".").rstrip(".")
+        home = _path(deepest or min(names, key=lambda name: (name.count("."), name)))
+        _, label = min((len(label), label) for name, label in aliases if _path(name) == home)
+        labels[net] = _below(label)
+        paths[net] = _below(home + ".").rstrip(".")
     return labels, paths
 
 

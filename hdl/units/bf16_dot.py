@@ -102,14 +102,16 @@ class Bf16Dot(StreamUnit):
         lanes = [_Lane(p.shift) for _ in range(p.lanes)]
         reference = Signal(9)
         size = 16 + p.shift + 1 + (p.lanes - 1).bit_length()
-        window = CarrySave(m, size, "window")
+        m.submodules.largest = top = Module()
+        m.submodules.sum = adders = Module()
+        window = CarrySave(adders, size, "window")
         for i, lane in enumerate(lanes):
             m.submodules[f"lane{i}"] = lane
             m.d.comb += [lane.a.eq(beat.a[i]), lane.b.eq(beat.b[i]), lane.reference.eq(reference)]
             # One's complement lacks one in the last place where it is negative.
             window.add(Cat(lane.term, lane.sign).as_signed())
             window.add_bit(lane.sign, 0)
-        m.d.comb += reference.eq(largest(m, [lane.field for lane in lanes], "largest"))
+        m.d.comb += reference.eq(largest(top, [lane.field for lane in lanes], "largest"))
 
         m.submodules.accumulator = accumulator = Accumulator(total=size, fraction=p.fraction)
         held = Signal.like(accumulator.i.payload, reset_less=True)

@@ -110,7 +110,8 @@ class MxDot(StreamUnit):
         nan = beat.a_scale.all() | beat.w_scale.all()
         sums: dict[str, Value] = {}
         if p.n:
-            sums, exponent, special = self._outliers(m, run)
+            m.submodules.outliers = outliers = Module()
+            sums, exponent, special = self._outliers(outliers, run)
         else:
             exponent, special = beat.a_scale, (Const(0, 1), Const(0, 1), Const(0, 1))
 
@@ -135,7 +136,8 @@ class MxDot(StreamUnit):
                 held.last.eq(beat.last),
             ]
         before = Mux(first, 0, int_sum).as_signed() if p.beats > 1 else None
-        beat_sum = self._int_sum(m, before)
+        m.submodules.int_array = int_array = Module()
+        beat_sum = self._int_sum(int_array, before)
         with m.If(run & self.i.valid if p.beats > 1 else run):
             m.d.sync += int_sum.eq(beat_sum)
 

@@ -54,7 +54,8 @@ class MxQuantize(StreamUnit):
         bits = 16 * p.lanes
         m.submodules.buffer = buffer = Memory(shape=bits, depth=p.beats, init=[])
         write, read = buffer.write_port(), buffer.read_port(domain="comb")
-        write_beat, read_beat = Signal(range(p.beats)), Signal(range(p.beats))
+        write_beat = Signal(range(p.beats))
+        read_beat = Signal(range(p.beats))
         busy, accept, emit, last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             # The first pass is never ahead of the second by more than a block.
@@ -79,14 +80,16 @@ class MxQuantize(StreamUnit):
         with m.Elif(emit & last):
             m.d.sync += busy.eq(0)
 
-        ranks = self._search(m, accept, done, write_beat)
+        m.submodules.search = search = Module()
+        ranks = self._search(search, accept, done, write_beat)
         outliers, top = ranks[:-1], ranks[-1].magnitude
         payload = self.o.payload
         m.d.comb += payload.last.eq(last)
         for j, rank in enumerate(outliers):
             m.d.comb += payload.outliers[j].eq(Cat(rank.magnitude, rank.sign))
             m.d.comb += payload.positions[j].eq(rank.position)
-        taken = self._taken(m, [rank.position for rank in outliers], read_beat)
+        m.submodules.codes = codes = Module()
+        taken = self._taken(codes, [rank.position for rank in outliers], read_beat)
         nan = Signal()
         m.d.comb += nan.eq(top.all())
         make = self._int_code if p.element == "int" else self._fp4_code
@@ -103,9 +106,11 @@ class MxQuantize(StreamUnit):
                 payload.scale.eq(Mux(nan, 255, reference - 2)),
             ]
         for i in range(p.lanes):
-            code = make(m, read.data[16 * i : 16 * (i + 1)], reference, ~top.any(), f"lane{i}")
+            code = make(codes, read.data[16 * i : 16 * (i + 1)], reference, ~top.any(), f"lane{i}")
             dropped = nan | taken[i] if p.n else nan
-            m.d.comb += payload.codes[i].eq(Mux(dropped, 0, code))
+            kept = Signal(len(payload.codes[i]), name=f"lane{i}_code")
+            codes.d.comb += kept.eq(Mux(dropped, 0, code))
+            m.d.comb += payload.codes[i].eq(kept)
         return m
 
     def _search(self, m: Module, accept: Value, done: Value, beat: Signal) -> list[Rank]:
