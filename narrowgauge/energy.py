@@ -1,14 +1,11 @@
 """Energy of a point's mapped netlist on its own vectors: pJ an operation and a MAC, and where.
 
-from narrowgauge import energy
-
-energy.energy("mx_dot/w4a4_l32", vectors=("random", "real"))
+`docs/energy.md` says what the figures mean.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +15,44 @@ from narrowgauge import design, registry, tasks, workers
 from narrowgauge import output as outputs
 from narrowgauge.cache import Cache, fingerprint
 from narrowgauge.doctor import require
-from narrowgauge.gates import netlists
+from narrowgauge.gates import GOALS, netlists
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch
+from narrowgauge.hdl.emit import Emitted
 from narrowgauge.registry import Point
-from narrowgauge.synth import flow, library, memory_model, origin, sta, stream
+from narrowgauge.synth import flow, library, origin, sta, stream
 from narrowgauge.synth import glitch as simulator
-from narrowgauge.synth.activity import Activity, Counter
-from narrowgauge.synth.energy import PARTS, Energy, Model
-from narrowgauge.synth.gates import Gates, build
-from narrowgauge.synth.power import Power, power
-from narrowgauge.synth.simulation import Words
+from narrowgauge.synth.energy import Model
+from narrowgauge.synth.energy_record import STREAMS, Subject, Work
+from narrowgauge.synth.gates import build
+from narrowgauge.synth.power import power
 
-__all__ = ["GOALS", "STREAMS", "VECTORS", "energy", "measure"]
+__all__ = ["VECTORS", "energy", "measure", "work"]
 
 VECTORS = ("random", "real")
 """Level `smoke` of the unit's vectors, and its recorded tensors."""
 
-GOALS = ("area", "speed")
-"""The mappings of a design."""
-
-STREAMS = 64
-"""Streams simulated at once; each is reset, warms up, and plays its part of the vectors."""
-
-GLITCH_SHARE = 4
-"""One in so many operations is simulated with delays."""
-
-_PJ = 1e-3
-"""fJ in pJ."""
+_UNKNOWN = 64
+"""Cycles of warm-up where a unit declares no latency."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Setting:
-    """What decides a measurement of a point, beside point, netlist and library."""
+def work(point: Point, emitted: Emitted, kind: str, operations: int, seed: int) -> Work:
+    """At least so many transactions, warm-up apart.
 
-    vectors: tuple[str, ...]
-    glitch: bool
-    operations: int
-    seed: int
+    `kind` is "random", the vectors of level smoke, or "real", the recorded ones; a unit that has
+    none of these is a `UsageError`.
+    """
+    interval = emitted.interval or 1
+    latency = _UNKNOWN if emitted.latency is None else emitted.latency
+    warming = math.ceil((latency + interval + 2) / interval)
+    each = warming + math.ceil(operations / STREAMS)
+    if kind == "real":
+        batch = _real(point, each, seed)
+    else:
+        batch = _random(point, each * STREAMS, seed)
+    beats = _beats(point, batch)
+    every = len(beats.data) // (each * STREAMS)
+    return Work(beats=beats, warm_up=warming * interval, every=every)
 
 
 def _random(point: Point, count: int, seed: int) -> Batch:
@@ -95,135 +92,18 @@ def _beats(point: Point, batch: Batch) -> stream.Beats:
     return stream.Beats(data=raw, last=last, ends=every * np.arange(1, transactions + 1))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Netlist:
-    """A netlist with everything that is the same for all vectors."""
-
-    point: Point
-    gates: Gates
-    model: Model
-    power: Power
-    timing: sta.Timing
-    paths: Sequence[str]
-    period_ps: float
-
-    def split(self, zero: Energy, glitch: Energy | None, each: float, share: float) -> list[Any]:
-        """Energy and area by module, the largest first."""
-        cells = self.gates.library.cells
-        area: dict[str, float] = {}
-        for path, cell in zip(self.paths, self.gates.cells, strict=True):
-            area[path] = area.get(path, 0.0) + cells[cell.kind].area / self.gates.library.nand2_area
-        spent = zero.split(self.paths)
-        late = {} if glitch is None else glitch.split(self.paths)
-        rows = [
-            {
-                "path": path,
-                "pj_per_op": value * _PJ / each,
-                "glitch_pj_per_op": late[path] * _PJ / share if glitch is not None else None,
-                "ge": area.get(path, 0.0),
-            }
-            for path, value in spent.items()
-        ]
-        return sorted(rows, key=lambda row: -float(row["pj_per_op"] or 0.0))
-
-    def memory(self, activity: Activity, operations: float) -> dict[str, Any] | None:
-        """Accesses of the memories and what they cost by the model; None without memories."""
-        if not self.gates.memories:
-            return None
-        known = memory_model.MemoryModel()
-        rows, total = [], 0.0
-        for memory in self.gates.memories:
-            bits = memory.words * memory.width
-            seen = activity.accesses[memory.name]
-            cost = known.access(bits, memory.width, self.power) * _PJ
-            total += cost * (seen.reads + seen.writes) / operations
-            rows.append(
-                {
-                    "name": memory.name,
-                    "words": memory.words,
-                    "width": memory.width,
-                    "reads_per_op": seen.reads / operations,
-                    "writes_per_op": seen.writes / operations,
-                    "pj_per_access": cost,
-                    "ge": known.area_ge(bits),
-                }
-            )
-        return {"pj_per_op": total, "model": memory_model.DESCRIPTION, "memories": rows}
-
-    def record(self, kind: str, setting: _Setting) -> dict[str, Any]:
-        """Play one kind of vectors and evaluate what it does."""
-        emitted = design.emitted(self.point, None)
-        warm_up = emitted.latency + emitted.interval + 2
-        warming = math.ceil(warm_up / emitted.interval)
-        each = warming + max(1, math.ceil(setting.operations / STREAMS))
-        batch = (
-            _random(self.point, each * STREAMS, setting.seed)
-            if kind == "random"
-            else _real(self.point, each, setting.seed)
-        )
-        beats = _beats(self.point, batch)
-        every = len(beats.data) / (each * STREAMS)
-        counter = Counter(self.gates, self.power)
-        observers: list[Callable[[Words, Words, Words], None]] = [counter]
-        glitches = None
-        if setting.glitch:
-            glitches = simulator.Glitches(
-                self.gates,
-                self.power,
-                self.timing,
-                period_ps=self.period_ps,
-                share=1 / GLITCH_SHARE,
-                seed=setting.seed,
-            )
-            observers.append(glitches)
-
-        def observe(before: Words, after: Words, active: Words) -> None:
-            for observer in observers:
-                observer(before, after, active)
-
-        played = stream.play(
-            self.gates,
-            beats,
-            streams=STREAMS,
-            warm_up=warming * emitted.interval,
-            seed=setting.seed,
-            observer=observe,
-        )
-        operations = played.accepted / every
-        zero = self.model.evaluate(counter.activity, self.period_ps)
-        macs = None if self.point.macs is None else self.point.macs * every
-        record: dict[str, Any] = {
-            "operations": round(operations),
-            "cycles_per_operation": played.counted / operations,
-            "macs_per_operation": macs,
-            "zero_delay": _parts(zero, operations, macs),
-            "glitch": None,
-            "glitch_operations": 0,
-            "memory": self.memory(counter.activity, operations),
-        }
-        late, sampled = None, 0.0
-        if glitches is not None:
-            late = self.model.evaluate(glitches.activity, self.period_ps)
-            sampled = operations * late.cycles / zero.cycles
-            record["glitch"] = _parts(late, sampled, macs)
-            record["glitch_operations"] = round(sampled)
-            record["settled_ps"] = glitches.latest_ps
-        record["split"] = self.split(zero, late, operations, sampled)
-        return record
+def _has_real(point: Point) -> bool:
+    """Whether the unit has recorded vectors."""
+    try:
+        point.entry.golden.vectors(point.params, "real", 1)
+    except UsageError:
+        return False
+    return True
 
 
-def _parts(spent: Energy, operations: float, macs: float | None) -> dict[str, Any]:
-    total = spent.total * _PJ / operations
-    return {
-        "pj_per_op": total,
-        "pj_per_mac": None if macs is None else total / macs,
-        **{part: spent.parts[part] * _PJ / operations for part in PARTS},
-    }
-
-
-def _netlist(
+def _subject(
     point: Point, liberty: str, cache: Path, goal: str, period_ps: float | None
-) -> _Netlist:
+) -> Subject:
     cells = library.load(liberty)
     drawn = power(cells)
     made = netlists(point, liberty, cache)
@@ -231,16 +111,15 @@ def _netlist(
     timing = sta.analyze(gates)
     period = _period(point, timing, period_ps)
     emitted = design.emitted(point, cache)
-    each = 8 + math.ceil((emitted.latency + 1) / emitted.interval)
-    beats = _beats(point, _random(point, each * STREAMS, seed=1))
-    traced = origin.trace(made.rtl, gates, emitted.text, beats, streams=STREAMS)
-    return _Netlist(
-        point=point,
+    seen = work(point, emitted, "random", 8 * STREAMS, 1).beats
+    traced = origin.trace(made.rtl, gates, emitted.text, seen, streams=STREAMS)
+    return Subject(
         gates=gates,
         model=Model(gates, drawn, timing),
         power=drawn,
         timing=timing,
         paths=traced.paths,
+        macs=point.macs,
         period_ps=period,
     )
 
@@ -255,14 +134,6 @@ def _period(point: Point, timing: sta.Timing, wanted: float | None) -> float:
             f" {timing.period_ps:.1f} ps"
         )
     return wanted
-
-
-def _has_real(point: Point) -> bool:
-    try:
-        point.entry.golden.vectors(point.params, "real", 1)
-    except UsageError:
-        return False
-    return True
 
 
 def measure(
@@ -285,7 +156,6 @@ def measure(
     point = tasks.find(name, overrides)
     cells = library.load(liberty)
     kinds = tuple(k for k in vectors if k != "real" or _has_real(point))
-    setting = _Setting(vectors=kinds, glitch=glitch, operations=operations, seed=seed)
     kept = Cache(cache / "energy")
     key = {
         "name": point.full_name,
@@ -303,14 +173,20 @@ def measure(
     }
     stored: dict[str, Any] | None = kept.get(key)
     if stored is None:
-        made = _netlist(point, liberty, cache, goal, period_ps)
+        made = _subject(point, liberty, cache, goal, period_ps)
+        emitted = design.emitted(point, cache)
         stored = {
             "period_ps": made.period_ps,
             "library": cells.name,
             "library_digest": cells.digest,
             "voltage": made.power.voltage,
             "netlist": goal,
-            "vectors": {kind: made.record(kind, setting) for kind in kinds},
+            "vectors": {
+                kind: made.record(
+                    work(point, emitted, kind, operations, seed), glitch=glitch, seed=seed
+                )
+                for kind in kinds
+            },
         }
         kept.put(key, stored)
     return stored
@@ -375,7 +251,7 @@ def energy(
         "operations": operations,
         "seed": seed,
     }
-    work = [
+    plan = [
         workers.Task(
             label=f"energy {point.full_name}",
             function="narrowgauge.energy:measure",
@@ -387,7 +263,7 @@ def energy(
         )
         for point in selected
     ]
-    found = workers.run(work, jobs=jobs, progress=progress)
+    found = workers.run(plan, jobs=jobs, progress=progress)
     results = {point.full_name: value for point, value in zip(selected, found, strict=True)}
     if target is not None:
         for point in selected:
