@@ -20,7 +20,7 @@ from narrowgauge.doctor import Need
 from narrowgauge.golden.errors import MismatchError, UsageError
 from narrowgauge.registry import Point
 
-__all__ = ["MEASURES", "ChangedError", "Job", "Measure", "compute", "find"]
+__all__ = ["MEASURES", "ChangedError", "Job", "Measure", "compute", "find", "stamp"]
 
 _SHARED = ("design", "gates", "tasks")
 """Modules beside this one that several functions rest on."""
@@ -73,11 +73,15 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One measure of one point; `liberty` is the library for those that take one."""
+    """One measure of one point; `liberty` is the library for those that take one.
+
+    `stamp` is what makes the result, from the function `stamp`.
+    """
 
     measure: str
     point: Point
     liberty: str
+    stamp: dict[str, Any]
 
     @property
     def label(self) -> str:
@@ -89,21 +93,6 @@ class Job:
         """`unit/point`."""
         return f"{self.point.entry.name}/{self.point.name}"
 
-    @functools.cached_property
-    def stamp(self) -> dict[str, Any]:
-        """What makes the result, beside the point: plain JSON, without host or path."""
-        measure = find(self.measure)
-        library: dict[str, Any] = {}
-        if "liberty" in measure.takes:
-            named = _library(self.liberty)
-            library = {"library": named[0], "library_digest": named[1]}
-        return {
-            "arguments": json.loads(json.dumps(measure.arguments)),
-            "sources": measure.source(),
-            "tools": design.tools(*measure.tools),
-            **library,
-        }
-
     @property
     def key(self) -> dict[str, Any]:
         """Everything that decides the result."""
@@ -114,10 +103,29 @@ class Job:
             "stamp": self.stamp,
         }
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """sha256 of `key`."""
         return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
+
+
+def stamp(name: str, liberty: str) -> dict[str, Any]:
+    """What makes the results of a measure here, beside the point: no host, no path.
+
+    Its arguments, digests of the sources, versions of the tools, and the library, name and digest,
+    where it takes one; a library that cannot be loaded is a `UsageError`.
+    """
+    measure = find(name)
+    library: dict[str, Any] = {}
+    if "liberty" in measure.takes:
+        known, digest = _library(liberty)
+        library = {"library": known, "library_digest": digest}
+    return {
+        "arguments": json.loads(json.dumps(measure.arguments)),
+        "sources": measure.source(),
+        "tools": design.tools(*measure.tools),
+        **library,
+    }
 
 
 @functools.cache
@@ -143,18 +151,19 @@ def compute(
     overrides: Mapping[str, Any],
     liberty: str,
     cache: Path,
-    stamp: Mapping[str, Any],
+    wanted: Mapping[str, Any],
 ) -> Any:
     """The result of one job, from the cache where it has been made before.
 
     Raises
     ------
-    ChangedError : sources, tools or library are not those of `stamp`, the stamp of who asks
+    ChangedError : sources, tools or library are not those of `wanted`, the stamp of who asks
     MismatchError : the result is a failure (`Measure.failure`); it is kept nowhere
     """
     chosen = find(measure)
-    job = Job(measure=measure, point=tasks.find(name, overrides), liberty=liberty)
-    _compare(job, stamp)
+    point = tasks.find(name, overrides)
+    job = Job(measure=measure, point=point, liberty=liberty, stamp=stamp(measure, liberty))
+    _check(job, wanted)
     kept = Cache(cache / "measures")
     value = kept.get(job.key)
     if value is None:
@@ -170,19 +179,19 @@ def compute(
     return value
 
 
-def _compare(job: Job, asked: Mapping[str, Any]) -> None:
+def _check(job: Job, wanted: Mapping[str, Any]) -> None:
     """Name the parts of the stamp that are not those of who asks."""
     here = job.stamp
-    other = sorted(part for part in {*here, *asked} if here.get(part) != asked.get(part))
+    other = sorted(part for part in {*here, *wanted} if here.get(part) != wanted.get(part))
     if other:
-        parts = "; ".join(f"{p} {_short(here, p)}, not {_short(asked, p)}" for p in other)
+        parts = "; ".join(f"{p} {_short(here, p)}, not {_short(wanted, p)}" for p in other)
         raise ChangedError(
             f"{job.label}: a worker would make another result than the one asked for: {parts}"
         )
 
 
-def _short(stamp: Mapping[str, Any], part: str) -> str:
-    value = stamp.get(part)
+def _short(made: Mapping[str, Any], part: str) -> str:
+    value = made.get(part)
     if isinstance(value, Mapping):
         return " ".join(f"{key} {each}" for key, each in value.items()) or "none"
     return str(value)[:12]

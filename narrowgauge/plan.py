@@ -58,9 +58,10 @@ def plan(
     chosen, refused = _points(registry.points(*names), grid, overrides)
     jobs = []
     for name in dict.fromkeys(measure):
+        made = measures.stamp(name, liberty)
         for point in chosen:
             if measures.MEASURES[name].applies(point):
-                jobs.append(Job(measure=name, point=point, liberty=liberty))
+                jobs.append(Job(measure=name, point=point, liberty=liberty, stamp=made))
             else:
                 refused.append(Refusal(name=point.full_name, reason=f"has no measure {name}"))
     if not jobs:
@@ -76,7 +77,7 @@ def _points(
     refused: dict[str, Refusal] = {}
     for point in named:
         for parameter in (*grid, *overrides):
-            if not hasattr(point.params, parameter):
+            if parameter not in point.parameters:
                 point.entry.params(point.name, **{parameter: None})
     combinations = [dict(zip(grid, each, strict=True)) for each in _product(grid, len(named))]
     for point, combination in itertools.product(named, combinations):
@@ -115,5 +116,7 @@ def _named(point: Point, values: Mapping[str, Any]) -> Point:
     for name in (point.name, *entry.points):
         if entry.params(name) == params:
             return Point(entry=entry, name=name, params=entry.params(name))
-    changed = {k: v for k, v in values.items() if getattr(point.params, k) != v}
+    # In the order of declaration, so that it does not matter in which order they were given.
+    given = [k for k in point.parameters if k in values and values[k] != getattr(point.params, k)]
+    changed = {k: values[k] for k in given}
     return Point(entry=entry, name=point.name, params=params, overrides=changed)

@@ -117,7 +117,7 @@ class Store:
         with self._open("read") as connection:
             found: dict[str, Result] = {}
             stale: list[str] = []
-            latest = {row["digest"] for row in connection.execute(_latest(""))}
+            latest = {row["digest"] for row in connection.execute(_latest("digest"))}
             for digest in wanted:
                 query = "SELECT * FROM results WHERE digest = ?"
                 for row in connection.execute(query, (digest,)):
@@ -149,13 +149,13 @@ class Store:
         """
         if not self.path.exists():
             raise UsageError(f"no results in {str(self.path)!r}: narrowgauge sweep makes them")
-        where, values = "WHERE 1", []
+        where, values = "1", []
         if measure is not None:
             where, values = f"{where} AND measure = ?", [measure]
         if library is not None:
             where, values = f"{where} AND (library IS NULL OR library = ?)", [*values, library]
         with self._open("read") as connection:
-            rows = [self._result(row) for row in connection.execute(_latest(where), values)]
+            rows = [self._result(row) for row in connection.execute(_latest("*", where), values)]
         if names is None:
             return rows
         chosen = set(names)
@@ -210,11 +210,11 @@ class Store:
         return UsageError(f"cannot {verb} the results in {str(self.path)!r}: {reason}")
 
 
-def _latest(where: str) -> str:
+def _latest(columns: str, where: str = "1") -> str:
     """Query for the row with the highest turn of each point, parameters, measure and library."""
     return (
-        "SELECT *, max(turn) FROM results "
-        f"{where} GROUP BY name, parameters, measure, library ORDER BY name, measure, library"
+        f"SELECT {columns}, max(turn) FROM results WHERE {where} "
+        "GROUP BY name, parameters, measure, library ORDER BY name, measure, library"
     )
 
 

@@ -110,7 +110,7 @@ def sweep(
     missing = [job for job in planned.jobs if job.digest not in found]
     run = _Run(jobs=missing, store=kept, cache=Path(cache), progress=progress or (lambda _: None))
     if missing and scheduler is None:
-        output.folder(cache)
+        _buildable(output.folder(cache), measure)
         kept.check()
         run.take(workers.each(run.tasks, jobs=jobs))
     elif missing and scheduler is not None:
@@ -127,6 +127,12 @@ def sweep(
         failed=tuple(run.failed),
         refused=planned.refused,
     )
+
+
+def _buildable(cache: Path, measure: Sequence[str]) -> None:
+    """Refuse a folder that a simulator cannot be built in, where one is going to be."""
+    if " " in str(cache.resolve()) and any("build_dir" in measures.find(m).takes for m in measure):
+        raise UsageError(f"Verilator's makefiles take no folder with a space, got {str(cache)!r}")
 
 
 @dataclass(kw_only=True)
@@ -153,7 +159,7 @@ class _Run:
                     "overrides": dict(job.point.overrides),
                     "liberty": job.liberty,
                     "cache": self.cache,
-                    "stamp": job.stamp,
+                    "wanted": job.stamp,
                 },
             )
             for job in self.jobs

@@ -89,6 +89,16 @@ def test_a_combination_that_is_a_point_has_its_name() -> None:
     ]
 
 
+def test_the_order_of_parameters_does_not_matter() -> None:
+    grid = {"lanes": [64], "w_bits": [3]}
+    first = planned("mx_dot/w4a4_l32", grid=grid).jobs
+    other = planned("mx_dot/w4a4_l32", grid={"w_bits": [3]}, overrides={"lanes": 64}).jobs
+    assert [job.digest for job in first] == [job.digest for job in other]
+    assert labels(planned("mx_dot/w4a4_l32", grid=grid)) == [
+        "area mx_dot/w4a4_l32 --set w_bits=3 --set lanes=64"
+    ]
+
+
 def test_measures_come_one_after_the_other() -> None:
     made = planned("lzc/w8", "lzc/w24", measure=["verify", "area", "verify"])
     assert labels(made) == [f"{m} lzc/{w}" for m in ("verify", "area") for w in ("w8", "w24")]
@@ -117,6 +127,7 @@ def test_a_measure_that_a_point_has_not_is_told(monkeypatch: pytest.MonkeyPatch)
     [
         (["lzc"], {"grid": {"widht": [8]}}, "unit lzc has no parameter 'widht'"),
         (["lzc", "fp_add"], {"grid": {"width": [8]}}, "unit fp_add has no parameter 'width'"),
+        (["lzc"], {"grid": {"input": [8]}}, "unit lzc has no parameter 'input'"),
         (["lzc"], {"grid": {"width": [1]}}, "nothing to sweep; of 1 refused, the first is lzc/w8"),
         (["lzc"], {"grid": {"width": ["x"]}}, "parameter width must be an integer, got 'x'"),
         (["lzc"], {"grid": {"width": []}}, "the grid of width is empty"),
@@ -375,6 +386,10 @@ def test_a_disk_that_fills_up_in_the_middle(narrowgauge: Run, tmp_path: Path) ->
         (["lzc", "--grid", "width=1"], "nothing to sweep; of 1 refused, the first is lzc/w8 width"),
         (["lzc", "--measure", "area,beauty"], "no measure 'beauty'; measures: area, "),
         (["lzc", "--liberty", "none.lib"], "none.lib"),
+        (
+            ["lzc", "--measure", "verify", "--cache", "a b"],
+            "take no folder with a space, got 'a b'",
+        ),
         (["lzc", "--store", "/dev/null/r.sqlite"], "cannot write to folder '/dev/null': "),
         (["lzc", "--scheduler", "nowhere"], "expected HOST:PORT of a scheduler, got 'nowhere'"),
     ],
