@@ -96,14 +96,14 @@ def page(
     library : name of the cell library, for the words at the top
     """
     from narrowgauge import sqnr
-    from narrowgauge.page import headline, palette, tables
+    from narrowgauge.page import comparison, headline, palette, tables
     from narrowgauge.page.markup import Markup, element
     from narrowgauge.page.sections import commands, sections
 
     shown = sections(subjects, [sqnr.Row(**row) for row in errors])
     figures = [figure for section in shown for figure in section.figures]
     data = {
-        "points": tables.comparison_data(subjects),
+        "points": comparison.comparison_data(subjects),
         "figures": {
             figure.key: {"spec": figure.spec, "height": figure.height, "choices": figure.choices}
             for figure in figures
@@ -132,8 +132,9 @@ def page(
         links=Markup("").join(
             element("li", element("a", title, href=f"#{key}")) for key, title in links
         ),
+        mapped=_mapped(subjects),
         units=Markup("").join(element("option", unit, value=unit) for unit in units),
-        comparison=tables.comparison(subjects),
+        comparison=comparison.comparison(subjects),
         comparison_commands=commands(measures, [subject.name for subject in subjects]),
         sections=Markup("\n").join(section.html() for section in shown),
         stamps=tables.stamps(subjects),
@@ -142,6 +143,16 @@ def page(
         script=files.joinpath("page.js").read_text("utf-8"),
     )
     return text, figures
+
+
+def _mapped(subjects: Sequence[Subject]) -> str:
+    """Which netlists the energies of the comparison are of."""
+    from narrowgauge.page.markup import element
+    from narrowgauge.page.scatter import mapped
+
+    measured = [subject for subject in subjects if "energy" in subject.measures]
+    said = mapped(measured) if measured else ""
+    return element("span", said.replace(", the one", ", energy that of the one"))
 
 
 @functools.cache

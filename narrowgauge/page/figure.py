@@ -8,7 +8,7 @@ from narrowgauge.page.subjects import Subject
 
 __all__ = ["Cell", "Figure", "front", "number", "of_kind", "span", "whole"]
 
-Cell = str | float | None
+Cell = str | int | float | None
 
 
 @dataclass(frozen=True, kw_only=True)

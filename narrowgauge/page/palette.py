@@ -59,7 +59,6 @@ CONFIG: dict[str, Any] = {
         "titleFontSize": 13,
         "titlePadding": 10,
         "labelPadding": 6,
-        "tickCount": 6,
     },
     "legend": {
         "orient": "top",

@@ -19,7 +19,7 @@ from narrowgauge.page.vega import (
     stairs,
 )
 
-__all__ = ["area_delay", "area_energy", "named", "vectors_of"]
+__all__ = ["area_delay", "area_energy", "mapped", "named", "vectors_of"]
 
 _HEIGHT = 430
 
@@ -127,10 +127,16 @@ def vectors_of(subjects: Sequence[Subject]) -> Vectors:
     return "real" if all(subject.vectors("real") for subject in subjects) else "random"
 
 
+def mapped(subjects: Sequence[Subject]) -> str:
+    """Which netlists the energies are of, as the end of a sentence; "" where it is not said."""
+    goals = {str(s.measures["energy"].get("netlist") or "") for s in subjects}
+    return f", the one mapped for {goals.pop()}" if len(goals) == 1 and all(goals) else ""
+
+
 def area_energy(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
     """Energy against area, both a MAC for dot products: glitch-aware, and zero-delay below it."""
     share = "pj_per_mac" if dot else "pj_per_op"
-    listed = [s for s in of_kind(subjects, dot) if "energy" in s.measures and s.ge is not None]
+    listed = [s for s in of_kind(subjects, dot) if "energy" in s.measures and s.energy_ge]
     vectors = vectors_of(listed)
     shown = [s for s in listed if s.energy(vectors, "zero_delay", share) is not None]
     if not shown:
@@ -141,10 +147,10 @@ def area_energy(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
     for subject in shown:
         zero = subject.energy(vectors, "zero_delay", share)
         upper = subject.energy(vectors, "glitch", share) if glitch else zero
-        area = subject.ge_per_mac if dot else subject.ge
+        area = (subject.energy_ge or 0) / ((subject.macs or 1) if dot else 1)
         points.append(
             {
-                "x": round(area or 0, 4),
+                "x": round(area, 4),
                 "y": upper,
                 "zero": zero,
                 "name": subject.label,
@@ -193,7 +199,8 @@ def area_energy(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
         text=f"Scatter plot of {len(shown)} {what}: area {span([p['x'] for p in points])} "
         f"{area_unit}, energy {span([p['y'] for p in points])} {unit} on {sample}. "
         f"On {whose}: {named(best)}.",
-        note=f"Energy on {sample}, {means}. Dotted steps and rings: {whose}.",
+        note=f"Energy on {sample}, {means}. Both are of one netlist{mapped(shown)}. "
+        f"Dotted steps and rings: {whose}.",
         spec=spec,
         height=_HEIGHT,
         measures=("area", "energy"),

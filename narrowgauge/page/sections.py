@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from narrowgauge import sqnr
-from narrowgauge.page import error, hierarchy, scatter, split, tables
+from narrowgauge.page import checks, error, hierarchy, scatter, split, tables
 from narrowgauge.page.figure import Figure
 from narrowgauge.page.markup import Markup, element
 from narrowgauge.page.subjects import Subject
@@ -138,12 +138,12 @@ def _plots(
 
 
 def _checked(subjects: Sequence[Subject]) -> Section:
-    table = tables.checks(subjects)
+    table = checks.checks(subjects)
     body = [] if table is None else [table]
     alive = sum(len(s.measures.get("mutation", {}).get("survivors", [])) for s in subjects)
     if alive:
         title = f"{alive} {'mutant' if alive == 1 else 'mutants'} that survived"
-        body.append(element("details", element("summary", title), tables.survivors(subjects)))
+        body.append(element("details", element("summary", title), checks.survivors(subjects)))
     made = [m for m in ("verify", "mutation", "gates") if any(m in s.measures for s in subjects)]
     made = made or ["verify", "mutation", "gates"]
     how = element("details", element("summary", "How to make it"), commands(made))
@@ -158,7 +158,7 @@ def _checked(subjects: Sequence[Subject]) -> Section:
 
 
 def _proved(subjects: Sequence[Subject]) -> Section:
-    table = tables.proofs(subjects)
+    table = checks.proofs(subjects)
     names = [subject.name for subject in subjects if subject.claims]
     how = element("details", element("summary", "How to make it"), commands(["proof"], names))
     return Section(

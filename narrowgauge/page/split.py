@@ -1,6 +1,6 @@
 """Energy by sub-module: stacked bars."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -8,7 +8,7 @@ import altair as alt
 from narrowgauge.page import palette
 from narrowgauge.page.figure import Figure, number, of_kind
 from narrowgauge.page.hierarchy import OWN, groups
-from narrowgauge.page.scatter import vectors_of
+from narrowgauge.page.scatter import mapped, vectors_of
 from narrowgauge.page.subjects import Subject, Vectors
 from narrowgauge.page.vega import THIN, compiled, data
 
@@ -20,9 +20,13 @@ _STEP = 48
 _REST = "small parts"
 
 
-def _parts(subject: Subject, vectors: Vectors) -> list[tuple[str, float]]:
+def _split(subject: Subject, vectors: Vectors) -> Sequence[Mapping[str, Any]]:
+    return (subject.vectors(vectors) or {}).get("split") or []
+
+
+def _parts(subject: Subject, vectors: Vectors, field: str) -> list[tuple[str, float]]:
     """Sub-modules of the top level with their pJ an operation, largest first."""
-    found = groups((subject.vectors(vectors) or {}).get("split") or [], "pj_per_op")
+    found = groups(_split(subject, vectors), field)
     parts = [(head, sum(inner.values())) for head, inner in found.items()]
     whole = sum(pj for _, pj in parts)
     small = [pj for _, pj in parts if pj < _SMALL * whole]
@@ -31,12 +35,14 @@ def _parts(subject: Subject, vectors: Vectors) -> list[tuple[str, float]]:
     return [*(part for part in parts if part[1] >= _SMALL * whole), (_REST, sum(small))]
 
 
-def _rows(shown: Sequence[Subject], vectors: Vectors, dot: bool) -> list[dict[str, Any]]:
+def _rows(
+    shown: Sequence[Subject], vectors: Vectors, field: str, *, dot: bool
+) -> list[dict[str, Any]]:
     """One row a segment; a part has the same colour in every bar."""
     rows: list[dict[str, Any]] = []
     hues: dict[str, str] = {OWN: "var(--muted)", _REST: "var(--line)"}
     for subject in shown:
-        parts = _parts(subject, vectors)
+        parts = _parts(subject, vectors, field)
         whole = sum(pj for _, pj in parts)
         macs = (subject.vectors(vectors) or {}).get("macs_per_operation") if dot else None
         scale = 1 / macs if macs else 100 / whole
@@ -83,10 +89,11 @@ def energy_split(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
     """One bar a point: pJ a MAC of dot products, shares of an operation of the others."""
     listed = [s for s in of_kind(subjects, dot) if "energy" in s.measures]
     vectors = vectors_of(listed)
-    shown = [s for s in listed if len(_parts(s, vectors)) > 1]
+    shown = [s for s in listed if len(_split(s, vectors)) > 1]
     if not shown:
         return None
-    rows = _rows(shown, vectors, dot)
+    glitch = all(p.get("glitch_pj_per_op") is not None for s in shown for p in _split(s, vectors))
+    rows = _rows(shown, vectors, "glitch_pj_per_op" if glitch else "pj_per_op", dot=dot)
     unit = "pJ/MAC" if dot else "% of an operation"
     hues = {row["part"]: row["hue"] for row in rows}
     colour = alt.Scale(domain=list(hues), range=list(hues.values()))
@@ -116,7 +123,8 @@ def energy_split(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
         key=f"energy-split-{'dot' if dot else 'units'}",
         title="Dot products" if dot else "Other units",
         text=f"Stacked bars of energy by sub-module, on {sample}. {_spoken(rows)}",
-        note=f"Energy on {sample}, by sub-module of the top level, largest first.",
+        note=f"Energy on {sample}, {'with glitches' if glitch else 'zero-delay'}, by sub-module of "
+        f"the top level, largest first{mapped(shown)}.",
         spec=_fitting(compiled(layers, height=height)),
         height=height + 50,
         measures=("energy",),

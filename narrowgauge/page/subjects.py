@@ -7,12 +7,13 @@ from typing import Any, Literal, Protocol
 from narrowgauge import registry
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["BASELINE", "Row", "Subject", "Vectors", "collect", "same_lanes"]
+__all__ = ["BASELINE", "KINDS", "Row", "Subject", "Vectors", "collect", "same_lanes"]
 
 BASELINE = "bf16_dot"
 """The unit that dot products are compared with, at the same number of lanes."""
 
 Vectors = Literal["random", "real"]
+KINDS: tuple[Vectors, ...] = ("random", "real")
 
 
 class Row(Protocol):
@@ -92,6 +93,25 @@ class Subject:
         value = (self.vectors(kind) or {}).get(estimate) or {}
         found = value.get(share)
         return None if found is None else float(found)
+
+    @property
+    def memory(self) -> Mapping[Vectors, float]:
+        """PJ an operation of memories, which are counted apart, by vectors."""
+        found: dict[Vectors, float] = {}
+        for kind in KINDS:
+            memory = (self.vectors(kind) or {}).get("memory")
+            if memory:
+                found[kind] = float(memory["pj_per_op"])
+        return found
+
+    @property
+    def energy_ge(self) -> float | None:
+        """Area of the netlist whose energy was measured, which need not be that of the area run."""
+        for kind in KINDS:
+            split = (self.vectors(kind) or {}).get("split")
+            if split:
+                return sum(float(part["ge"]) for part in split)
+        return self.ge
 
     @property
     def claims(self) -> Sequence[Mapping[str, Any]]:

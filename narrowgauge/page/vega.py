@@ -74,8 +74,8 @@ class Axis:
         scale: dict[str, Any] = {"domain": [self.low, self.high], "nice": False}
         scale |= {"type": "log"} if self.log else {"zero": False}
         ticks: dict[str, Any] = {"labelExpr": THIN, "labelOverlap": True}
-        if self.ticks:
-            ticks["values"] = list(self.ticks)
+        # A count beside values would leave out some of them.
+        ticks |= {"values": list(self.ticks)} if self.ticks else {"tickCount": 6}
         return {
             "shorthand": f"{field}:Q",
             "title": self.title,
