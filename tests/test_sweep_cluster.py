@@ -25,21 +25,23 @@ ARGUMENTS = ("sweep", "lzc/w8", "--liberty", "generic", "--grid")
 # Written into the worker's folder, so that a test knows what it is at. A worker with a file "stuck"
 # never ends its second job.
 DIARY = """
-import os
-import time
-from narrowgauge import area
-right = area.measure
-def measure(**arguments):
-    def note(word):
-        with open("diary", "a") as file:
-            file.write(f"{word} {arguments['overrides'].get('width', 8)}\\n")
-    stuck = os.path.exists("stuck") and os.path.exists("diary")
-    note("begin")
-    time.sleep(600 if stuck else 0)
-    value = right(**arguments)
-    note("end")
-    return value
-area.measure = measure
+import os, sys, time
+def keep():
+    from narrowgauge import area
+    right = area.measure
+    def measure(**arguments):
+        def note(word):
+            with open("diary", "a") as file:
+                file.write(f"{word} {arguments['overrides'].get('width', 8)}\\n")
+        stuck = os.path.exists("stuck") and os.path.exists("diary")
+        note("begin")
+        time.sleep(600 if stuck else 0)
+        value = right(**arguments)
+        note("end")
+        return value
+    area.measure = measure
+if "narrowgauge.workers" in sys.orig_argv:
+    keep()
 """
 
 
