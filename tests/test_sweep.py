@@ -293,6 +293,7 @@ def test_the_command(narrowgauge: Run, tmp_path: Path) -> None:
     value = data["results"][1]["value"]
     assert value["ge"] == records[0]["area"]["area"] / records[0]["nand2_area"]
     assert {name: value[name] for name in records[0]} == records[0]
+    assert sum(leaf["ge"] for leaf in value["hierarchy"]) == pytest.approx(value["ge"])
 
 
 def test_the_command_with_failures(narrowgauge: Run, tmp_path: Path) -> None:
