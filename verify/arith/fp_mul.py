@@ -4,12 +4,14 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.arith.fp_mul import Params
-from narrowgauge.golden.formats import Overflow, Rounding, vector
+from narrowgauge.golden.formats import FloatFormat, Overflow, Rounding, vector
 from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.arith.bins import class_bins, prefixed, reachable, rounding_bins
+from narrowgauge.verify.prove.algebra import Product
 from narrowgauge.verify.prove.claims import Claim
 from narrowgauge.verify.prove.exact import NAN, Grid, Number
-from narrowgauge.verify.prove.floats import cpp_code, cpp_value, tried
+from narrowgauge.verify.prove.floats import cpp_code, cpp_value, smt_meets, solvers, tried
+from narrowgauge.verify.prove.smt import Case, Smt, Wire
 from narrowgauge.verify.prove.wires import Handshake
 
 __all__ = ["claims", "coverage"]
@@ -108,5 +110,89 @@ def claims(params: Params) -> tuple[Claim, ...]:
             exact=lambda a, b: grid.code(_product(grid_a.value(a), grid_b.value(b))),
             host=f"  return {cpp_code(params, f'{a} * {b}')};",
         ),
+        *(_solved(params) if params.input.width > 32 else ()),
         Handshake(),
+    )
+
+
+def _operand(fmt: FloatFormat, name: str) -> str:
+    """SMT-LIB: what a code means; `e` is the exponent field, 1 where it is 0."""
+    E, M, W = fmt.exponent_bits, fmt.mantissa_bits, fmt.width
+    field, fraction = f"((_ extract {W - 2} {M}) {name})", f"((_ extract {M - 1} 0) {name})"
+    zero, ones = f"(_ bv0 {E})", f"(_ bv{(1 << E) - 1} {E})"
+    return f"""
+(define-fun {name}normal () Bool (not (= {field} {zero})))
+(define-fun {name}e () (_ BitVec 11)
+  ((_ zero_extend {11 - E}) (ite {name}normal {field} (_ bv1 {E}))))
+(define-fun {name}significand () (_ BitVec {M + 1}) (concat (ite {name}normal #b1 #b0) {fraction}))
+(define-fun {name}nan () Bool (and (= {field} {ones}) (not (= {fraction} (_ bv0 {M})))))
+(define-fun {name}inf () Bool (and (= {field} {ones}) (= {fraction} (_ bv0 {M}))))
+(define-fun {name}zero () Bool (= {name}significand (_ bv0 {M + 1})))
+(define-fun {name}sign () Bool (= ((_ extract {W - 1} {W - 1}) {name}) #b1))
+"""
+
+
+def _solved(params: Params) -> tuple[Claim, ...]:
+    """In two steps: the product of the significands, and what becomes of it.
+
+    The second takes the product as any word that meets what holds of every product: it is zero
+    where a factor is, and not below the product of the least factors of their kind. It is exact as
+    a double, and so is its multiple by a power of two.
+    """
+    fa, fb, fmt = params.a_format, params.b_format, params.format
+    bits = fa.precision + fb.precision
+    least = {"a": 1 << fa.mantissa_bits, "b": 1 << fb.mantissa_bits}
+
+    def word(value: int, width: int = bits) -> str:
+        return f"(_ bv{value} {width})"
+
+    bias = (1023 - fa.bias - fb.bias - fa.mantissa_bits - fb.mantissa_bits) % (1 << 11)
+    sort = f"(_ FloatingPoint {fmt.exponent_bits} {fmt.precision})"
+    sizes = f"{fmt.exponent_bits} {fmt.precision}"
+    prelude = (
+        _operand(fa, "a")
+        + _operand(fb, "b")
+        + f"""
+(assert (= (= product {word(0)}) (or azero bzero)))
+(assert (=> (and anormal bnormal) (bvuge product {word(least["a"] * least["b"])})))
+(assert (=> (and anormal (not bzero)) (bvuge product {word(least["a"])})))
+(assert (=> (and bnormal (not azero)) (bvuge product {word(least["b"])})))
+(define-fun power () (_ FloatingPoint 11 53)
+  (fp #b0 (bvadd ae be {word(bias, 11)}) {word(0, 52)}))
+(define-fun magnitude () (_ FloatingPoint 11 53)
+  (fp.mul RNE ((_ to_fp_unsigned 11 53) RNE product) power))
+(define-fun negative () Bool (not (= asign bsign)))
+(define-fun finite () {sort}
+  ((_ to_fp {sizes}) {params.rounding.upper()} (ite negative (fp.neg magnitude) magnitude)))
+(define-fun rounded () {sort}
+  (ite (or anan bnan (and ainf bzero) (and binf azero)) (_ NaN {sizes})
+    (ite (or ainf binf) (ite negative (_ -oo {sizes}) (_ +oo {sizes})) finite)))
+"""
+    )
+    goal = smt_meets(params, "rounded")
+    wires = [Wire("product", "core.core.product", bits, cut=True)]
+    for name, operand in (("a", fa), ("b", fb)):
+        seen = f"seen_{name}"
+        wires.append(Wire(seen, f"core.core.{name}_significand", operand.precision))
+        goal = f"(and (= {seen} {name}significand) {goal})"
+    return (
+        Product(
+            claim="the product of the significands is exact",
+            method="algebra: adders by truth table, rows as polynomials",
+            size=f"all 2^{bits} pairs of significands",
+            product="core.core.product",
+            factors=("core.core.a_significand", "core.core.b_significand"),
+        ),
+        Smt(
+            claim="RTL rounds that product once, with its sign and exponent",
+            method="SMT, against to_fp of the exact product",
+            size=f"all 2^{fa.width + fb.width} pairs with any product",
+            cases=(
+                Case("normal operands", goal, "(and anormal bnormal)"),
+                Case("a subnormal operand", goal, "(not (and anormal bnormal))"),
+            ),
+            prelude=prelude,
+            wires=tuple(wires),
+            solvers=solvers((11, 53), (fmt.exponent_bits, fmt.precision)),
+        ),
     )

@@ -45,6 +45,32 @@ class Gate:
     output: int
     inputs: tuple[int, ...]
 
+    def apply(self, a: Any, b: Any = 0, s: Any = 0) -> Any:
+        """What it gives, bit by bit, for integers or arrays of them."""
+        match self.kind:
+            case "buf":
+                return a
+            case "not":
+                return ~a
+            case "and":
+                return a & b
+            case "or":
+                return a | b
+            case "xor":
+                return a ^ b
+            case "nand":
+                return ~(a & b)
+            case "nor":
+                return ~(a | b)
+            case "xnor":
+                return ~(a ^ b)
+            case "andnot":
+                return a & ~b
+            case "ornot":
+                return a | ~b
+        # A multiplexer takes B where S is set.
+        return a ^ ((a ^ b) & s)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
@@ -54,13 +80,13 @@ class Gates:
     ----------
     inputs, outputs : port -> its nets, lowest bit first; nets 0 and 1 are the constants
     gates : in an order in which each comes after those that drive it
-    nets : how many nets there are
+    names : wire -> its nets, as far as they are left; hierarchical names have dots
     """
 
     inputs: dict[str, tuple[int, ...]]
     outputs: dict[str, tuple[int, ...]]
     gates: tuple[Gate, ...]
-    nets: int
+    names: dict[str, tuple[int, ...]]
 
     def cone(self, outputs: Sequence[int]) -> tuple[Gate, ...]:
         """The gates that some nets depend on, in order."""
@@ -89,45 +115,18 @@ class Gates:
         last = {net: index for index, gate in enumerate(cone) for net in gate.inputs}
         kept = set(outputs)
         for index, gate in enumerate(cone):
-            values[gate.output] = _apply(gate, values)
+            values[gate.output] = gate.apply(*(values[net] for net in gate.inputs))
             for net in set(gate.inputs):
                 if last[net] == index and net not in kept and net > 1:
                     del values[net]
         return [values[net] for net in outputs]
 
 
-def _apply(gate: Gate, values: dict[int, Words]) -> Words:
-    a = values[gate.inputs[0]]
-    if gate.kind == "buf":
-        return a
-    if gate.kind == "not":
-        return ~a
-    b = values[gate.inputs[1]]
-    match gate.kind:
-        case "and":
-            return a & b
-        case "or":
-            return a | b
-        case "xor":
-            return a ^ b
-        case "nand":
-            return ~(a & b)
-        case "nor":
-            return ~(a | b)
-        case "xnor":
-            return ~(a ^ b)
-        case "andnot":
-            return a & ~b
-        case "ornot":
-            return a | ~b
-    # A multiplexer takes B where S is set.
-    return a ^ ((a ^ b) & values[gate.inputs[2]])
-
-
-def gates(rtlil: str, top: str) -> Gates:
+def gates(rtlil: str, top: str, *, optimised: bool = True) -> Gates:
     """The gates of a design given as RTLIL; one with state or a loop is a `NarrowgaugeError`.
 
-    `clk` and `rst` may be among its ports, where nothing depends on them.
+    `clk` and `rst` may be among its ports, where nothing depends on them. A design that is not
+    optimised keeps all its wires.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -138,10 +137,10 @@ def gates(rtlil: str, top: str) -> Gates:
                 f"hierarchy -top {top}",
                 "proc",
                 "flatten -noscopeinfo",
-                "opt -full",
+                *["opt -full"] * optimised,
                 "techmap",
                 "simplemap",
-                "opt -full",
+                *["opt -full"] * optimised,
                 "write_json out.json",
             ],
             folder,
@@ -151,10 +150,12 @@ def gates(rtlil: str, top: str) -> Gates:
 
 
 def _read(module: dict[str, Any]) -> Gates:
-    numbers: dict[Any, int] = {"0": 0, "1": 1, "x": 0}
+    numbers: dict[Any, int] = {"0": 0, "1": 1}
 
     def number(bit: Any) -> int:
-        return numbers.setdefault(bit, len(numbers) - 1)
+        if bit in ("x", "z"):
+            raise NarrowgaugeError(f"the design has a bit without a value ({bit})")
+        return numbers.setdefault(bit, len(numbers))
 
     sides: dict[str, dict[str, tuple[int, ...]]] = {"input": {}, "output": {}}
     for port, description in module["ports"].items():
@@ -169,11 +170,16 @@ def _read(module: dict[str, Any]) -> Gates:
         inputs = tuple(number(pins[pin][0]) for pin in "ABS" if pin in pins)
         gate = Gate(kind, number(pins["Y"][0]), inputs)
         waiting[gate.output] = gate
+    names = {
+        name: tuple(numbers[bit] for bit in description["bits"])
+        for name, description in module["netnames"].items()
+        if all(bit in numbers for bit in description["bits"])
+    }
     return Gates(
         inputs=sides["input"],
         outputs=sides["output"],
         gates=tuple(_ordered(waiting)),
-        nets=len(numbers) - 1,
+        names=names,
     )
 
 

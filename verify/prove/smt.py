@@ -16,11 +16,12 @@ from narrowgauge.golden.errors import NarrowgaugeError
 from narrowgauge.golden.payload import Payload
 from narrowgauge.verify.prove.claims import Claim, Context, Counterexample, Proof, Stopwatch
 from narrowgauge.verify.prove.counterexample import from_bits, unpacked
+from narrowgauge.verify.prove.search import search
 from narrowgauge.verify.prove.solvers import solve
 from narrowgauge.verify.prove.wires import datapath
 from narrowgauge.verify.prove.yosys import run
 
-__all__ = ["Case", "Smt"]
+__all__ = ["Case", "Smt", "Wire"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,24 @@ class Case:
     assume: str = "true"
 
 
+@dataclass(frozen=True)
+class Wire:
+    """A wire of the flattened design, of two bits or more.
+
+    Parameters
+    ----------
+    name : in the terms
+    path : in the design
+    bits : its width
+    cut : terms and design see any value there, as far as the prelude asserts nothing of it
+    """
+
+    name: str
+    path: str
+    bits: int
+    cut: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Smt(Claim):
     """RTL meets a specification in SMT-LIB.
@@ -40,12 +59,14 @@ class Smt(Claim):
     ----------
     cases : together they cover every input, which is itself asked of the solver. Terms speak of
         the fields of input and output by name, as bit-vectors (vector fields lie lowest first)
-    prelude : SMT-LIB definitions that the terms use
+    prelude : SMT-LIB definitions that the terms use, and what is asserted of cut wires
+    wires : of the design, that the terms use beside the fields
     solvers : asked one after the other, each for its share of the time, until one knows
     """
 
     cases: tuple[Case, ...]
     prelude: str = ""
+    wires: tuple[Wire, ...] = ()
     solvers: tuple[str, ...] = ("bitwuzla", "cvc5")
 
     def settle(self, context: Context) -> Proof:
@@ -60,7 +81,7 @@ class Smt(Claim):
         cases += self.cases[context.part :: self.parts]
         undecided = []
         with tempfile.TemporaryDirectory(dir=context.folder) as name:
-            design = _design(context, Path(name)) + _fields(context) + self.prelude
+            design = _design(self, context, Path(name)) + _fields(context) + self.prelude
             for case in cases:
                 query = f"{design}\n(assert {case.assume})\n(assert (not {case.goal}))"
                 left = (context.limit - watch.seconds) / len(self.solvers)
@@ -75,14 +96,24 @@ class Smt(Claim):
                     if case is everything:
                         raise NarrowgaugeError(f"{self.claim}: the cases leave inputs out")
                     shown = _shown(context, answer.value or 0)
+                    if shown is None and any(wire.cut for wire in self.wires):
+                        undecided.append(f"{case.name}, with a value that the wire cannot have")
+                        continue
+                    if shown is None:
+                        raise NarrowgaugeError(
+                            f"{context.name}: a solver refutes the claim where RTL and golden "
+                            "model agree: the golden model does not meet the specification"
+                        )
                     return self.proof("refuted", watch.seconds, counterexample=shown)
+        if undecided and (shown := search(context)) is not None:
+            return self.proof("refuted", watch.seconds, counterexample=shown)
         if undecided:
             reason = f"no solver knew in {context.limit:g} s: {', '.join(undecided)}"
             return self.proof("unknown", watch.seconds, reason=reason)
         return self.proof("proved", watch.seconds)
 
 
-def _design(context: Context, folder: Path) -> str:
+def _design(claim: Smt, context: Context, folder: Path) -> str:
     """The design in SMT-LIB, with its input payload as the constant `given` and `tdata` out of it.
 
     Yosys writes functions of a state; here there is one state, so they become constants.
@@ -94,6 +125,7 @@ def _design(context: Context, folder: Path) -> str:
         f"hierarchy -top {top}",
         "proc",
         "flatten -noscopeinfo",
+        *[f"expose {'-cut ' * wire.cut}w:{wire.path}" for wire in claim.wires],
         "opt -full",
         "opt_clean -purge",
         "write_smt2 -bv -stbv -nomem out.smt2",
@@ -108,6 +140,9 @@ def _design(context: Context, folder: Path) -> str:
         elif line.startswith("(define-fun") and "next_state" not in line:
             line = line.replace(f"((state |{top}_s|))", "()")
             lines.append(re.sub(r"\((\|[^|]*\|) state\)", r"\1", line))
+    for wire in claim.wires:
+        seen = f"|{top}_n {wire.path}{'.i' * wire.cut}|"
+        lines.append(f"(define-fun {wire.name} () (_ BitVec {wire.bits}) {seen})")
     width, out = context.params.input.width, context.params.output.data_width
     lines += [
         f"(define-fun tdata () (_ BitVec {out}) |{top}_n m_axis_tdata|)",
@@ -133,8 +168,8 @@ def _fields(context: Context) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shown(context: Context, given: int) -> Counterexample:
-    """A solver's input, with what the gates really give for it and what the golden model does."""
+def _shown(context: Context, given: int) -> Counterexample | None:
+    """A solver's input, with what the gates give for it, where the golden model differs."""
     params = context.params
     path = datapath(context)
     driven = {
@@ -145,9 +180,4 @@ def _shown(context: Context, given: int) -> Counterexample:
     got = sum((int(word[0]) & 1) << bit for bit, word in enumerate(words))
     model = context.golden.model(params, unpacked(params.input, given))
     want = int.from_bytes(params.output.pack(model)[0].tobytes(), "little")
-    if want == got:
-        raise NarrowgaugeError(
-            f"{context.name}: a solver refutes the claim at input {given:#x}, where RTL and golden "
-            "model agree: the golden model does not meet the specification"
-        )
-    return from_bits(params, given, want, got)
+    return None if want == got else from_bits(params, given, want, got)
