@@ -172,6 +172,18 @@ def test_vectors_decide_the_energies(opened: Any) -> None:
     assert "random" in page.inner_text('tr[data-name="mx_quantize/mxfp4_l8"] th')
 
 
+def test_without_scripts_the_figures_are_there(
+    browser: Any, made: tuple[Path, list[Figure]]
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(made[0].as_uri())
+    assert page.inner_text('tr[data-name="bf16_dot/l128"] [data-key=mac_zero]') == "0.775"
+    assert page.inner_text('tr[data-name="bf16_dot/l128"] [data-key=ge]') == "124\u202f000"
+    assert "need JavaScript" in page.inner_text("noscript")
+    context.close()
+
+
 def test_the_treemap_shows_the_point_chosen(opened: Any, made: tuple[Path, list[Figure]]) -> None:
     page = opened()
     (figure,) = [figure for figure in made[1] if figure.choices]

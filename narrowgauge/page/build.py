@@ -96,7 +96,7 @@ def page(
     library : name of the cell library, for the words at the top
     """
     from narrowgauge import sqnr
-    from narrowgauge.page import comparison, headline, palette, tables
+    from narrowgauge.page import comparison, headline, palette, scatter, tables
     from narrowgauge.page.markup import Markup, element
     from narrowgauge.page.sections import commands, sections
 
@@ -132,7 +132,7 @@ def page(
         links=Markup("").join(
             element("li", element("a", title, href=f"#{key}")) for key, title in links
         ),
-        mapped=_mapped(subjects),
+        mapped=scatter.mapped(subjects, ", energy that of the one mapped for {}"),
         units=Markup("").join(element("option", unit, value=unit) for unit in units),
         comparison=comparison.comparison(subjects),
         comparison_commands=commands(measures, [subject.name for subject in subjects]),
@@ -143,16 +143,6 @@ def page(
         script=files.joinpath("page.js").read_text("utf-8"),
     )
     return text, figures
-
-
-def _mapped(subjects: Sequence[Subject]) -> str:
-    """Which netlists the energies of the comparison are of."""
-    from narrowgauge.page.markup import element
-    from narrowgauge.page.scatter import mapped
-
-    measured = [subject for subject in subjects if "energy" in subject.measures]
-    said = mapped(measured) if measured else ""
-    return element("span", said.replace(", the one", ", energy that of the one"))
 
 
 @functools.cache

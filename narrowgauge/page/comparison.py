@@ -126,12 +126,14 @@ def comparison(subjects: Sequence[Subject]) -> Markup:
     ]
     body = []
     for subject in subjects:
-        numbers = _figures(subject)
+        kind: Vectors = "real" if subject.vectors("real") else "random"
+        numbers = _figures(subject) | _energies(subject, kind)
         keys = [key for _, columns in groups[1:-1] for key, _ in columns]
         cells = []
         for key in keys:
             value = numbers.get(key)
-            shown = NONE if value is None else figure_span(number(value, 4))
+            digits = 4 if key in _figures(subject) else 3
+            shown = NONE if value is None else figure_span(number(value, digits))
             cells.append(element("td", shown, class_="num", data_key=key, data_value=value))
         body.append(
             element(

@@ -172,7 +172,7 @@ def _spec(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "encode": {
                     "enter": {
                         "fill": {"field": "hue"},
-                        "fillOpacity": {"value": 0.2},
+                        "fillOpacity": {"value": 0.26},
                         "tooltip": {"field": "tip"},
                     },
                     "update": {**box, "stroke": {"field": "hue"}, "strokeOpacity": {"value": 0.5}},

@@ -127,10 +127,17 @@ def vectors_of(subjects: Sequence[Subject]) -> Vectors:
     return "real" if all(subject.vectors("real") for subject in subjects) else "random"
 
 
-def mapped(subjects: Sequence[Subject]) -> str:
-    """Which netlists the energies are of, as the end of a sentence; "" where it is not said."""
-    goals = {str(s.measures["energy"].get("netlist") or "") for s in subjects}
-    return f", the one mapped for {goals.pop()}" if len(goals) == 1 and all(goals) else ""
+def mapped(subjects: Sequence[Subject], words: str) -> str:
+    """A sentence on the netlists that the energies are of: `words` with "{}" for their goal.
+
+    "" where there are none, where they differ, or where it is not said.
+    """
+    goals = {str(s.measures["energy"].get("netlist") or "") for s in subjects if _has_energy(s)}
+    return words.format(goals.pop()) if len(goals) == 1 and all(goals) else ""
+
+
+def _has_energy(subject: Subject) -> bool:
+    return "energy" in subject.measures
 
 
 def area_energy(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
@@ -199,8 +206,9 @@ def area_energy(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
         text=f"Scatter plot of {len(shown)} {what}: area {span([p['x'] for p in points])} "
         f"{area_unit}, energy {span([p['y'] for p in points])} {unit} on {sample}. "
         f"On {whose}: {named(best)}.",
-        note=f"Energy on {sample}, {means}. Both are of one netlist{mapped(shown)}. "
-        f"Dotted steps and rings: {whose}.",
+        note=f"Energy on {sample}, {means}. "
+        + mapped(shown, "Both are of the netlist mapped for {}. ")
+        + f"Dotted steps and rings: {whose}.",
         spec=spec,
         height=_HEIGHT,
         measures=("area", "energy"),

@@ -124,7 +124,7 @@ def energy_split(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
         title="Dot products" if dot else "Other units",
         text=f"Stacked bars of energy by sub-module, on {sample}. {_spoken(rows)}",
         note=f"Energy on {sample}, {'with glitches' if glitch else 'zero-delay'}, by sub-module of "
-        f"the top level, largest first{mapped(shown)}.",
+        "the top level, largest first. " + mapped(shown, "The netlist is the one mapped for {}."),
         spec=_fitting(compiled(layers, height=height)),
         height=height + 50,
         measures=("energy",),
