@@ -113,6 +113,20 @@ def _count(word: str) -> int:
     return int(word)
 
 
+def _periods(word: str) -> list[float]:
+    """LO:HI:STEPS as periods at equal ratios."""
+    parts = word.split(":")
+    try:
+        low, high, steps = float(parts[0]), float(parts[1]), int(parts[2])
+    except (IndexError, ValueError):
+        low, high, steps = 0.0, 0.0, 0
+    if len(parts) != 3 or not 0 < low < high < float("inf") or not 2 <= steps <= 100:
+        raise argparse.ArgumentTypeError(
+            f"expected LO:HI:STEPS, 0 < LO < HI, 2 to 100 steps, got {word!r}"
+        )
+    return [low * (high / low) ** (index / (steps - 1)) for index in range(steps)]
+
+
 def _common() -> _Parser:
     common = _Parser(add_help=False)
     loudness = common.add_mutually_exclusive_group()
@@ -244,6 +258,40 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seconds", type=_count, default=300, metavar="N", help="limit of each proof")
 
     sub = command(
+        commands.timing,
+        "shortest clock period, worst paths and area-delay curve of mapped netlists",
+        "narrowgauge timing mx_dot/w4a4_l32 --curve 8",
+    )
+    _options(sub, "names", "set", "liberty", "jobs", "json")
+    sub.add_argument(
+        "--goal",
+        choices=("speed", "area"),
+        default="speed",
+        help="the mapping whose paths are told",
+    )
+    asked = sub.add_mutually_exclusive_group()
+    asked.add_argument(
+        "--period", type=float, metavar="PS", help="map for this period, with the least area"
+    )
+    asked.add_argument(
+        "--sweep", type=_periods, metavar="LO:HI:STEPS",
+        help="map for so many periods from LO to HI ps, at equal ratios",
+    )  # fmt: skip
+    asked.add_argument(
+        "--curve", type=_count, nargs="?", const=8, metavar="STEPS",
+        help="the same between the fastest mapping found and the smallest (8 periods)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--paths", type=_count, default=1, metavar="N", help="worst paths, each to another end"
+    )
+    sub.add_argument(
+        "--boundary", choices=("registers", "ideal"), default="registers",
+        help="what stands at the ports: flip-flops, or inputs at the clock's edge and no load",
+    )  # fmt: skip
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    _output(sub, None, "write each result as JSON here")
+
+    sub = command(
         commands.energy,
         "energy of mapped netlists on their own vectors, an operation and a MAC",
         "narrowgauge energy mx_dot/w4a4_l32 --vectors real",
@@ -262,7 +310,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument(
         "--operations", type=_count, default=1024, metavar="N",
-        help="transactions of each kind, at least; a quarter of them with delays",
+        help="transactions of each kind of vectors, at least",
     )  # fmt: skip
     sub.add_argument("--no-glitch", action="store_true", help="leave out simulation with delays")
     sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")

@@ -14,13 +14,13 @@ from narrowgauge.synth.simulation import Words
 from narrowgauge.synth.sta import Timing
 from narrowgauge.synth.stream import Beats, play
 
-__all__ = ["GLITCH_SHARE", "STREAMS", "Subject", "Work"]
+__all__ = ["GLITCH_BUDGET", "STREAMS", "Subject", "Work"]
 
 STREAMS = 64
 """Streams simulated at once; each is reset, warms up, and plays its part of the vectors."""
 
-GLITCH_SHARE = 4
-"""One in so many cycles is simulated with delays."""
+GLITCH_BUDGET = 200_000_000
+"""Cells times beats that are simulated with delays: some minutes. Of more work a part is taken."""
 
 _PJ = 1e-3
 """fJ in pJ."""
@@ -73,7 +73,7 @@ class Subject:
                 self.power,
                 self.timing,
                 period_ps=self.period_ps,
-                share=1 / GLITCH_SHARE,
+                share=min(1.0, GLITCH_BUDGET / (len(self.gates.cells) * len(task.beats.data))),
                 seed=seed,
             )
             observers.append(glitches)
