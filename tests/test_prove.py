@@ -15,6 +15,7 @@ from narrowgauge.golden.errors import NarrowgaugeError, UsageError
 from narrowgauge.golden.formats import Overflow, Rounding
 from narrowgauge.registry import ENTRIES, points
 from narrowgauge.verify import runner
+from narrowgauge.verify.prove.algebra import Product
 from narrowgauge.verify.prove.claims import Claim, Context
 from narrowgauge.verify.prove.exact import Grid
 from narrowgauge.verify.prove.exhaustive import Exhaustive
@@ -220,3 +221,32 @@ def test_exact_rounding_by_its_definition() -> None:
     assert {grid.code(value) for value in values if value == "nan"} == {0x7E}
     with pytest.raises(UsageError, match="at most 16 bits"):
         Grid(points("fp_add/fp32")[0].params.format).value(1)
+
+
+def test_a_wide_multiplier_is_proved_and_refuted(make: Make) -> None:
+    context, stated = make("fp_mul/fp32")
+    product = next(claim for claim in stated if isinstance(claim, Product))
+    assert product.settle(context).status == "proved"
+    text = context.design.text
+    adder = text.index("\\product_20_")
+    cell = text.index("cell $and ", text.index("connect \\Y \\product_20_"))
+    assert adder < cell
+    for where in (cell, text.rindex("cell $and ", 0, cell)):
+        changed = text[:where] + text[where:].replace("cell $and ", "cell $or ", 1)
+        wrong = replace(context, design=replace(context.design, text=changed))
+        proof = product.settle(wrong)
+        assert proof.status == "refuted", proof.reason
+        assert proof.counterexample is not None
+        assert proof.counterexample.text.startswith("a = 0x")
+
+
+def test_a_wire_that_is_cut_does_not_refute_by_itself(make: Make) -> None:
+    context, stated = make("fp_mul/fp32")
+    (claim,) = [claim for claim in stated if isinstance(claim, Smt)]
+    cases = (Case("any product", claim.cases[0].goal),)
+    # Without what is known of a product, the solver takes one that cannot be.
+    start = claim.prelude.index("(assert")
+    loose = claim.prelude[:start] + claim.prelude[claim.prelude.index("(define-fun power") :]
+    proof = replace(claim, cases=cases, prelude=loose).settle(context)
+    assert proof.status == "unknown"
+    assert "a value that the wire cannot have" in proof.reason
