@@ -17,7 +17,7 @@ from conftest import Run
 from narrowgauge import api
 from narrowgauge.cli import parser
 
-COMMANDS = ("list", "generate", "verify", "synth", "flow", "sweep", "vectors", "doctor")
+COMMANDS = ("list", "generate", "verify", "synth", "prove", "flow", "sweep", "vectors", "doctor")
 
 
 def test_help_lists_the_commands(narrowgauge: Run) -> None:
