@@ -31,8 +31,16 @@ __all__ = [
 ROOT = Path(__file__).resolve().parent.parent.parent
 REFERENCE = Path(__file__).with_name("flow.json")
 BASELINE = Path(__file__).with_name("baseline.json")
-SMALL = ("lzc", "int_to_fp", "fp_add", "fp_mul", "mx_quantize/mxfp4_l8")
-"""Units that are synthesised in seconds, of which `BASELINE` has the figures."""
+SMALL = (
+    "lzc",
+    "int_to_fp",
+    "fp_add/bf16",
+    "fp_add/fp8_e5m2",
+    "fp_mul/bf16",
+    "fp_mul/fp8_e5m2",
+    "mx_quantize/mxfp4_l8",
+)
+"""Points that are synthesised in seconds, of which `BASELINE` has the figures."""
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs" / "arith").glob("*.md"))
 """Pages with a row of cost for every point of their component."""
