@@ -11,7 +11,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.synth.boundary import Boundary, Sram, fo4_ps, inverter, register
+from narrowgauge.synth.boundary import (
+    Boundary,
+    Sram,
+    constant,
+    fo4_ps,
+    ideal_arc,
+    inverter,
+    read_arc,
+    register,
+)
 from narrowgauge.synth.gates import Gates, Instance
 from narrowgauge.synth.nldm import Arc, Table, Tables
 
@@ -68,6 +77,7 @@ class Graph:
     load : shape (nets + 1, 2), fF on each net as it rises and as it falls
     ends : where paths end
     clock : the ideal clock's net
+    port_cell : the flip-flop that stands at each port, or "port" where there is none
     """
 
     source: Ints
@@ -82,6 +92,7 @@ class Graph:
     load: Floats
     ends: tuple[End, ...]
     clock: int
+    port_cell: str
 
 
 def graph(gates: Gates, tables: Tables, boundary: Boundary, sram: Sram) -> Graph:
@@ -125,6 +136,7 @@ class _Builder:
             load=self.load,
             ends=tuple(self.ends),
             clock=self.clock,
+            port_cell=register(self.gates.library) if boundary.kind == "registers" else "port",
         )
 
     def add(self, arc: Arc, source: Ints, target: Ints, cell: Ints) -> None:
@@ -187,7 +199,7 @@ class _Builder:
         clock, here = np.full_like(inputs, self.clock), np.full_like(inputs, PORT)
         there = np.full_like(outputs, PORT)
         if boundary.kind == "ideal":
-            self.add(_fixed("clock", _flat(0.0), _flat(0.0)), clock, inputs, here)
+            self.add(ideal_arc(), clock, inputs, here)
             self.ends.append(End(outputs, there, "", None, None))
             return
         cell = gates.library.cells[register(gates.library)]
@@ -207,16 +219,21 @@ class _Builder:
         fo4 = fo4_ps(self.tables)
         cell = self.tables.cell(inverter(self.gates.library))
         pin = next(p for p in cell.pins.values() if p.direction == "input")
-        setup = _flat(sram.setup_fo4 * fo4)
+        setup = constant(sram.setup_fo4 * fo4)
         for index, memory in enumerate(self.gates.memories):
-            ends = [n for port in memory.writes for n in (*port.address, *port.data, *port.enable)]
-            read = self._driven(sram.access_fo4(memory.words * memory.width) * fo4)
+            ends = [
+                net
+                for port in memory.writes
+                # A memory has one enable pin for all the bits that one net enables.
+                for net in (*port.address, *port.data, *dict.fromkeys(port.enable))
+            ]
+            access = sram.access_fo4(memory.words * memory.width) * fo4
             for port in memory.reads:
                 data = _array(port.data)
                 ends += [port.enable, *port.address] if port.clocked else []
                 number = np.full_like(data, memory_number(index))
                 for net in [self.clock] if port.clocked else port.address:
-                    arc = replace(read, kind="rising_edge" if port.clocked else "combinational")
+                    arc = read_arc(self.tables, access, clocked=port.clocked)
                     self.add(arc, np.full_like(data, net), data, number)
                 if not port.clocked:
                     self.weigh(_array(port.address), sram.load * pin.rise, sram.load * pin.fall)
@@ -225,30 +242,6 @@ class _Builder:
             numbers = np.full_like(nets, memory_number(index))
             self.ends.append(End(nets, numbers, "input", setup, setup))
         self._asynchronous_levels()
-
-    def _driven(self, access: float) -> Arc:
-        """A read: `access` ps without load, and the drive of the library's smallest flip-flop."""
-        cell = self.gates.library.cells[register(self.gates.library)]
-        arcs = self.tables.cell(cell.name).arcs
-        arc = next(a for a in arcs if a.kind == "rising_edge" and a.pin == cell.outputs[0][0])
-
-        def moved(table: Table | None, start: float | None) -> Table:
-            assert table is not None
-            row = table.values[:1].repeat(2, axis=0)
-            offset = 0.0 if start is None else start - float(table(0.0, 0.0))
-            return Table(np.arange(2.0), table.y, row + offset)
-
-        return Arc(
-            related="read",
-            pin="data",
-            kind="rising_edge",
-            sense="non_unate",
-            when="",
-            rise=moved(arc.rise, access),
-            fall=moved(arc.fall, access),
-            rise_slew=moved(arc.rise_slew, None),
-            fall_slew=moved(arc.fall_slew, None),
-        )
 
     def _asynchronous_levels(self) -> None:
         """Data of asynchronous ports settle after their addresses; ports may feed each other."""
@@ -265,25 +258,6 @@ def _array(nets: Iterable[int]) -> Ints:
 def _nets(instances: Sequence[Instance], pin: str) -> Ints:
     """The net of a pin of each cell, -1 where it is not connected."""
     return _array(instance.pins.get(pin, -1) for instance in instances)
-
-
-def _flat(value: float) -> Table:
-    return Table(np.arange(2.0), np.arange(2.0), np.full((2, 2), value))
-
-
-def _fixed(related: str, delay: Table, slew: Table) -> Arc:
-    """An arc from the clock with the same tables for both edges."""
-    return Arc(
-        related=related,
-        pin="",
-        kind="rising_edge",
-        sense="non_unate",
-        when="",
-        rise=delay,
-        fall=delay,
-        rise_slew=slew,
-        fall_slew=slew,
-    )
 
 
 def _setups(arcs: Iterable[Arc], clock: str, pins: Iterable[str]) -> list[End]:

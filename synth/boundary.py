@@ -4,12 +4,23 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.synth import liberty
 from narrowgauge.synth.library import Library
-from narrowgauge.synth.nldm import Tables
+from narrowgauge.synth.nldm import Arc, Table, Tables
 
-__all__ = ["Boundary", "Sram", "fo4_ps", "inverter", "register"]
+__all__ = [
+    "Boundary",
+    "Sram",
+    "constant",
+    "fo4_ps",
+    "ideal_arc",
+    "inverter",
+    "read_arc",
+    "register",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,3 +101,50 @@ def fo4_ps(tables: Tables) -> float:
     for _ in range(32):
         rise, fall = float(arc.rise_slew(fall, load)), float(arc.fall_slew(rise, load))
     return float(arc.rise(fall, load) + arc.fall(rise, load)) / 2
+
+
+def constant(value: float) -> Table:
+    """A table of one value."""
+    return Table(np.arange(2.0), np.arange(2.0), np.full((2, 2), value))
+
+
+def ideal_arc() -> Arc:
+    """From the clock to an input port at once, with a slew of 0."""
+    zero = constant(0.0)
+    return Arc(
+        related="",
+        pin="",
+        kind="rising_edge",
+        sense="non_unate",
+        when="",
+        rise=zero,
+        fall=zero,
+        rise_slew=zero,
+        fall_slew=zero,
+    )
+
+
+def read_arc(tables: Tables, access: float, *, clocked: bool) -> Arc:
+    """A memory's read: `access` ps without load, and the drive of the smallest flip-flop."""
+    cell = tables.library.cells[register(tables.library)]
+    arcs = tables.cell(cell.name).arcs
+    arc = next(a for a in arcs if a.kind == "rising_edge" and a.pin == cell.outputs[0][0])
+
+    def of_load(table: Table | None, unloaded: float | None) -> Table | None:
+        if table is None:
+            return None
+        row = table.values[:1].repeat(2, axis=0)
+        offset = 0.0 if unloaded is None else unloaded - float(table(0.0, 0.0))
+        return Table(np.arange(2.0), table.y, row + offset)
+
+    return Arc(
+        related="clock" if clocked else "address",
+        pin="data",
+        kind="rising_edge" if clocked else "combinational",
+        sense="non_unate",
+        when="",
+        rise=of_load(arc.rise, access),
+        fall=of_load(arc.fall, access),
+        rise_slew=of_load(arc.rise_slew, None),
+        fall_slew=of_load(arc.fall_slew, None),
+    )

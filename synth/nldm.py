@@ -251,13 +251,10 @@ def _numbers(texts: "tuple[str, ...] | list[str]", where: str) -> list[float]:
 
 def _sense(timing: liberty.Group, related: str, pin: liberty.Group) -> Sense:
     """The sense as given, else as the pin's function has it."""
-    match timing.get("timing_sense"):
-        case "positive_unate":
-            return "positive_unate"
-        case "negative_unate":
-            return "negative_unate"
-        case "non_unate":
-            return "non_unate"
+    senses: tuple[Sense, ...] = ("positive_unate", "negative_unate", "non_unate")
+    for sense in senses:
+        if timing.get("timing_sense") == sense:
+            return sense
     function = pin.get("function") or ""
     names = sorted(set(re.findall(r"[A-Za-z_]\w*", function)))
     if related not in names:

@@ -1,6 +1,6 @@
 """Paths of a timing analysis: the worst one to each end, point by point, in the unit's names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -78,6 +78,7 @@ class Paths:
     ) -> None:
         self._gates, self._graph = gates, graph
         self._slew, self._arrivals, self._delays = slew, arrivals, delays
+        self._ports = dict(_port_names(gates))
         self._checks = self._all_checks()
         self._by_target = np.argsort(graph.target, kind="stable")
         self._sorted_targets = graph.target[self._by_target]
@@ -182,7 +183,7 @@ class Paths:
 
     def _kind(self, cell: int) -> str:
         if cell == PORT:
-            return "port"
+            return self._graph.port_cell
         return self._gates.cells[cell].kind if cell >= 0 else "memory"
 
     def _name(self, net: int, labels: Mapping[int, str]) -> str:
@@ -190,13 +191,11 @@ class Paths:
 
     def _start(self, arc: int, labels: Mapping[int, str]) -> str:
         cell, net = int(self._graph.cell[arc]), int(self._graph.target[arc]) // 2
-        if cell == PORT:
-            return f"port {self._name(net, labels)}"
-        return self._owner(cell, labels)
+        return self._ports[net] if cell == PORT else self._owner(cell, labels)
 
     def _end(self, check: np.void, labels: Mapping[int, str]) -> str:
         if check["cell"] == PORT:
-            return f"port {self._name(int(check['node']) // 2, labels)}"
+            return self._ports[int(check["node"]) // 2]
         return self._owner(int(check["cell"]), labels)
 
     def _owner(self, cell: int, labels: Mapping[int, str]) -> str:
@@ -208,3 +207,11 @@ class Paths:
         nets = [instance.pins[pin] for pin, _ in outputs if pin in instance.pins]
         named = [self._gates.names.get(net) or labels.get(net) for net in nets]
         return f"register {next(filter(None, named), instance.name)}"
+
+
+def _port_names(gates: Gates) -> Iterator[tuple[int, str]]:
+    """Net -> the port that it is."""
+    for ports in (gates.outputs, gates.inputs):
+        for port, nets in ports.items():
+            for index, net in enumerate(nets):
+                yield net, f"port {port}[{index}]" if len(nets) > 1 else f"port {port}"

@@ -7,6 +7,7 @@ from narrowgauge.commands.mutate import mutate
 from narrowgauge.commands.prove import prove
 from narrowgauge.commands.report import report
 from narrowgauge.commands.sweep import sweep
+from narrowgauge.commands.timing import timing
 
 __all__ = [
     "doctor",
@@ -20,6 +21,7 @@ __all__ = [
     "report",
     "sweep",
     "synth",
+    "timing",
     "vectors",
     "verify",
 ]

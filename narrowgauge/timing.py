@@ -1,0 +1,247 @@
+"""Delay of a point's mapped netlists: shortest period, path groups, worst paths, area-delay curve.
+
+`docs/timing.md` says what the figures mean.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from narrowgauge import design, registry, tasks, workers
+from narrowgauge import output as outputs
+from narrowgauge.cache import Cache, fingerprint
+from narrowgauge.doctor import require
+from narrowgauge.gates import GOALS, netlists
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.registry import Point
+from narrowgauge.synth import boundary as model
+from narrowgauge.synth import curve, flow, library, nldm, origin, sta
+from narrowgauge.synth.gates import Gates, build
+from narrowgauge.synth.job import Netlists
+from narrowgauge.synth.library import Library
+
+__all__ = ["delay", "timing", "unmet"]
+
+_OPERATIONS = 512
+"""Transactions by which the RTL's names are found in a netlist."""
+
+
+def timing(
+    names: str | tuple[str, ...] | list[str] = (),
+    *,
+    liberty: str = "nangate45",
+    goal: str = "speed",
+    periods: Sequence[float] = (),
+    points: int = 0,
+    paths: int = 1,
+    boundary: str = "registers",
+    overrides: Mapping[str, Any] | None = None,
+    cache: Any = "build/cache",
+    output: Any = None,
+    jobs: int | None = None,
+    progress: workers.Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Measure the delay of each point; name of the point -> what `delay` returns.
+
+    Parameters
+    ----------
+    goal : the mapping, "speed" or "area"; with one period the mapping for that period is measured
+    periods : periods in ps to map for, each with the least area
+    points : a curve of that many periods, between the fastest mapping and the smallest; 0 is none
+    paths : worst paths that are listed, each to another end
+    boundary : what stands at the ports, "registers" or "ideal"
+
+    A period that cannot be met is in the results (`unmet`), not an exception.
+
+    Raises
+    ------
+    UsageError : a library without timing, a period that is not positive, periods and a curve both
+    MissingToolError : no Yosys
+    """
+    listed = (names,) if isinstance(names, str) else tuple(names)
+    selected = registry.points(*listed, **(overrides or {}))
+    if not selected:
+        raise UsageError("nothing to measure")
+    if goal not in GOALS:
+        raise UsageError(f"goal must be one of {', '.join(GOALS)}, got {goal!r}")
+    for period in periods:
+        if not 0 < period < math.inf:
+            raise UsageError(f"a period must be more than 0 ps, got {period:g}")
+    if periods and points:
+        raise UsageError("give periods or a number of points, not both")
+    if points and not 2 <= points <= 100:
+        raise UsageError(f"a curve has 2 to 100 points, got {points}")
+    if paths < 1:
+        raise UsageError(f"paths must be at least 1, got {paths}")
+    model.Boundary(kind=boundary)  # type: ignore[arg-type]
+    require("synth")
+    model.fo4_ps(nldm.tables(library.load(liberty)))
+    target = None if output is None else outputs.folder(output)
+    arguments = {
+        "liberty": liberty,
+        "goal": goal,
+        "periods": tuple(float(period) for period in periods),
+        "points": points,
+        "paths": paths,
+        "boundary": boundary,
+        "cache": outputs.folder(cache),
+    }
+    work = [
+        workers.Task(
+            label=f"timing {point.full_name}",
+            function="narrowgauge.timing:delay",
+            arguments={
+                "name": f"{point.entry.name}/{point.name}",
+                "overrides": dict(point.overrides),
+                **arguments,
+            },
+        )
+        for point in selected
+    ]
+    found = workers.run(work, jobs=jobs, progress=progress)
+    results = {point.full_name: value for point, value in zip(selected, found, strict=True)}
+    if target is not None:
+        for point in selected:
+            text = json.dumps(results[point.full_name], indent=2) + "\n"
+            outputs.write(target, {f"{point.identifier}.timing.json": text})
+    return results
+
+
+def unmet(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line for each period that no mapping keeps."""
+    return [
+        f"{name}: a period of {step['target_ps']:g} ps cannot be met in {result['library']};"
+        f" the best is {step['period_ps']:.1f} ps with {step['ge']:.0f} GE"
+        for name, result in results.items()
+        for step in result["curve"]
+        if not step["met"]
+    ]
+
+
+def delay(
+    *,
+    name: str,
+    overrides: Mapping[str, Any],
+    liberty: str,
+    cache: Path,
+    goal: str = "speed",
+    periods: Sequence[float] = (),
+    points: int = 0,
+    paths: int = 1,
+    boundary: str = "registers",
+) -> dict[str, Any]:
+    """The delay of one point as plain JSON, from the cache where it has been measured.
+
+    "period_ps", "fmax_mhz", "group", "start", "end", "path", "groups" and "ge" are of the netlist
+    that "goal" names: "area", "speed", or "period" where one period is asked for. "paths" are the
+    next worst, "netlists" the figures of the flow's two netlists, "curve" the netlist of least area
+    and one for each period; "memory" is the model of memories, or None.
+    """
+    point, cells = tasks.find(name, overrides), library.load(liberty)
+    kept = Cache(cache / "timing")
+    key = {
+        "name": point.full_name,
+        "parameters": point.parameters,
+        "flow": flow.flow_digest(cells),
+        "asked": [goal, list(periods), points, paths, boundary],
+        "sources": fingerprint("golden", "hdl", "synth"),
+        "tools": design.tools("amaranth", "numpy", "pyosys"),
+    }
+    stored: dict[str, Any] | None = kept.get(key)
+    if stored is None:
+        asked = _Asked(point, cells, netlists(point, liberty, cache), boundary, cache)
+        stored = asked.measure(goal, tuple(periods), points, paths)
+        kept.put(key, stored)
+    return stored
+
+
+class _Asked:
+    """One point in one library."""
+
+    def __init__(
+        self, point: Point, cells: Library, made: Netlists, boundary: str, cache: Path
+    ) -> None:
+        self._point, self._cells, self._made, self._cache = point, cells, made, cache
+        self._boundary = model.Boundary(kind=boundary)  # type: ignore[arg-type]
+
+    def measure(
+        self, goal: str, periods: tuple[float, ...], points: int, count: int
+    ) -> dict[str, Any]:
+        """Everything that was asked for."""
+        top, record = self._point.identifier, self._made.record
+        analysed = {g: self._analyze(build(self._made.mapped(g), top, self._cells)) for g in GOALS}
+        steps: list[curve.Step] = []
+        if periods or points:
+            found = curve.explore(
+                self._made,
+                top,
+                self._cells,
+                targets=periods or None,
+                points=max(points, 2),
+                boundary=self._boundary,
+            )
+            steps = list(found.steps)
+        seen = analysed[goal]
+        if len(periods) == 1:
+            goal, seen = "period", self._analyze(build(steps[0].document, top, self._cells))
+        first, *rest = [
+            path.to_json() for path in seen.paths(count, labels=self._labels(seen.gates))
+        ]
+        figures = {g: {**_figures(t), "ge": _ge(t.gates)} for g, t in analysed.items()}
+        smallest = {"target_ps": None, **figures["area"], "met": True, "made": "area"}
+        return {
+            "goal": goal,
+            "library": record.library,
+            "boundary": self._boundary.kind,
+            "register": model.register(self._cells),
+            "fo4_ps": model.fo4_ps(nldm.tables(self._cells)),
+            **_figures(seen),
+            "ge": _ge(seen.gates),
+            "start": first["start"],
+            "end": first["end"],
+            "path": first["points"],
+            "paths": rest,
+            "netlists": figures,
+            "memory": asdict(seen.sram) if seen.gates.memories else None,
+            "curve": [
+                {k: smallest[k] for k in ("target_ps", "period_ps", "ge", "met", "made")},
+                *(
+                    {
+                        "target_ps": step.target_ps,
+                        "period_ps": step.mapping.period_ps,
+                        "ge": step.mapping.ge,
+                        "met": step.met,
+                        "made": step.mapping.made,
+                    }
+                    for step in steps
+                ),
+            ],
+        }
+
+    def _analyze(self, gates: Gates) -> sta.Timing:
+        return sta.analyze(gates, boundary=self._boundary)
+
+    def _labels(self, gates: Gates) -> Mapping[int, str]:
+        """Names of the RTL for nets of the mapped netlist."""
+        from narrowgauge.energy import work
+
+        emitted = design.emitted(self._point, self._cache)
+        beats = work(self._point, emitted, "random", _OPERATIONS, 1).beats
+        return origin.trace(self._made.rtl, gates, emitted.text, beats).labels
+
+
+def _figures(seen: sta.Timing) -> dict[str, Any]:
+    return {
+        "period_ps": seen.period_ps,
+        "fmax_mhz": seen.fmax_mhz,
+        "group": seen.group,
+        "groups": seen.groups,
+    }
+
+
+def _ge(gates: Gates) -> float:
+    area = math.fsum(gates.library.cells[cell.kind].area for cell in gates.cells)
+    return area / gates.library.nand2_area
