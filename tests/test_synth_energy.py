@@ -239,6 +239,28 @@ def test_memories_are_counted_apart(tmp_path: Path) -> None:
     assert each["glitch"] is None
 
 
+def test_work_is_cut_alike_for_all_streams(tmp_path: Path) -> None:
+    """Every stream warms up and plays as much; recorded transactions follow each other in it."""
+    from narrowgauge import design, registry
+
+    for name, kind in (("lzc/w8", "random"), ("mx_quantize/mxfp4_l8", "real")):
+        (point,) = registry.points(name)
+        emitted = design.emitted(point, tmp_path)
+        task = measured.work(point, emitted, kind, 100, 1)
+        assert emitted.latency is not None
+        assert task.warm_up > emitted.latency
+        transactions = len(task.beats.ends)
+        assert transactions % 64 == 0
+        counted = transactions // 64 - task.warm_up // (emitted.interval or 1)
+        assert counted == 2  # 64 streams, at least 100 in all
+        assert len(task.beats.data) == transactions * task.every
+    # The first stream begins with the first recorded block.
+    batch = point.entry.golden.vectors(point.params, "real", 1)
+    two = design.beats(point, {field: values[:2] for field, values in batch.items()})
+    packed = point.params.input.data.pack(two)
+    assert np.array_equal(task.beats.data[: len(packed), : packed.shape[1]], packed)
+
+
 def test_api_takes_a_point_and_keeps_its_result(tmp_path: Path) -> None:
     """The second call is the first one's file; a period that cannot be met is one line."""
     arguments: dict[str, Any] = {"operations": 64, "cache": tmp_path / "cache"}
@@ -251,6 +273,7 @@ def test_api_takes_a_point_and_keeps_its_result(tmp_path: Path) -> None:
     late = first["vectors"]["random"]
     assert late["glitch"]["pj_per_op"] >= late["zero_delay"]["pj_per_op"] * 0.9
     assert late["settled_ps"] <= first["period_ps"]
+    assert late["glitch_operations"] == late["operations"] >= 64
     before = kept.stat().st_mtime_ns
     assert measured.energy("lzc/w8", **arguments)["lzc/w8"] == first
     assert kept.stat().st_mtime_ns == before
