@@ -68,9 +68,9 @@ def claims(point: registry.Point) -> "tuple[Claim, ...]":
     if point.entry.layer == "arith":
         stated: tuple[Claim, ...] = point.entry.bench.claims(point.params)
         return stated
-    from narrowgauge.verify.prove import stream
+    from narrowgauge.verify.prove.stream import claims as of_streams
 
-    return tuple(stream.claims(point.params))
+    return of_streams(point.params)
 
 
 def _key(point: registry.Point, claim: "Claim", part: int) -> dict[str, Any]:
