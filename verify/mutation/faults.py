@@ -13,16 +13,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from narrowgauge.golden.errors import NarrowgaugeError, UsageError
 from narrowgauge.verify.prove import yosys
 
-__all__ = ["SELECT", "SELECT_BITS", "Fault", "flat", "sample", "switched"]
+__all__ = ["SELECT", "SELECT_BITS", "Fault", "every", "flat", "sample", "switched"]
 
 SELECT = "mutsel"
 """The input that switches mutants."""
 
 SELECT_BITS = 16
+
+_ALL = 1 << 30
 
 _MODES = {
     "inv": "inverted",
@@ -84,27 +87,14 @@ def _path(name: str) -> str:
     return re.sub(r"^\$flatten", "", name).replace("\\", "")
 
 
-def sample(flat_rtlil: str, count: int, seed: int, folder: Path) -> list[Fault]:
-    """`count` different faults, spread evenly over cells, signals and kinds; fewer if there are.
-
-    `seed` (0 or more) picks them. Raises `UsageError` for a design with nothing to mutate.
-    """
-    if not 1 <= count < 1 << SELECT_BITS:
-        raise UsageError(f"count of mutants must be 1..{(1 << SELECT_BITS) - 1}, got {count}")
-    if seed < 0:
-        raise UsageError(f"seed must be 0 or more, got {seed}")
+def every(flat_rtlil: str, folder: Path) -> list[Fault]:
+    """Every fault of a flattened design that Yosys knows, in its order."""
     cells = re.findall(r"^  cell (\S+) (\S+)$", flat_rtlil, re.MULTILINE)
     types = {name: kind for kind, name in cells}
     (folder / "flat.il").write_text(flat_rtlil)
-    # Some are dropped below; more are asked for.
-    yosys.run(
-        [
-            "read_rtlil flat.il",
-            "select -set body t:* t:$meminit* %d",
-            f"mutate -list {count + count // 8 + 16} -seed {seed + 1} -o faults.ys @body",
-        ],
-        folder,
-    )
+    # All of them: asked for a number just below, Yosys's own choice may never come to its end.
+    body = "select -set body t:* t:$meminit* %d"
+    yosys.run(["read_rtlil flat.il", body, f"mutate -list {_ALL} -o faults.ys @body"], folder)
     found: list[Fault] = []
     for line in (folder / "faults.ys").read_text().splitlines():
         command = line.removeprefix("mutate ").strip()
@@ -112,12 +102,51 @@ def sample(flat_rtlil: str, count: int, seed: int, folder: Path) -> list[Fault]:
         name = re.search(r" -cell (\S+)", command)
         if port is None or name is None:
             raise NarrowgaugeError(f"cannot read the mutation {line!r}")
-        if port[1].lstrip("\\").endswith("CLK"):
-            continue
-        found.append(Fault(command=command, cell=f"{types[name[1]]} {_path(name[1])}"))
-    if not found:
+        if not port[1].lstrip("\\").endswith("CLK"):
+            found.append(Fault(command=command, cell=f"{types[name[1]]} {_path(name[1])}"))
+    return found
+
+
+def sample(flat_rtlil: str, count: int, seed: int, folder: Path) -> list[Fault]:
+    """`count` different faults, spread over cells and over bits; fewer where there are fewer.
+
+    Every other one is of the next cell in a random order, the rest of the next bit of a port, each
+    of a random kind. `seed` (0 or more) picks them. Raises `UsageError` for a design with nothing
+    to mutate.
+    """
+    if not 1 <= count < 1 << SELECT_BITS:
+        raise UsageError(f"count of mutants must be 1..{(1 << SELECT_BITS) - 1}, got {count}")
+    if seed < 0:
+        raise UsageError(f"mutation seed must be 0 or more, got {seed}")
+    left: dict[tuple[str, str], list[Fault]] = {}
+    for fault in every(flat_rtlil, folder):
+        place = re.sub(r"-mode \S+ | -(ctrlbit|wire|wirebit) \S+", "", fault.command)
+        left.setdefault((fault.cell, place), []).append(fault)
+    if not left:
         raise UsageError("the design has nothing to mutate")
-    return found[:count]
+    rng = Random(seed)
+    places = sorted(left)
+    cells: dict[str, list[tuple[str, str]]] = {}
+    for place in rng.sample(places, len(places)):
+        cells.setdefault(place[0], []).append(place)
+    order = sorted(cells)
+    rng.shuffle(order)
+    rng.shuffle(places)
+    chosen: list[Fault] = []
+    turn = 0
+    while left and len(chosen) < count:
+        if turn % 2:
+            place = places[turn // 2 % len(places)]
+        else:
+            cell = cells[order[turn // 2 % len(order)]]
+            place = cell[turn // 2 // len(order) % len(cell)]
+        turn += 1
+        if place in left:
+            faults = left[place]
+            chosen.append(faults.pop(rng.randrange(len(faults))))
+            if not faults:
+                del left[place]
+    return chosen
 
 
 def switched(flat_rtlil: str, faults: Sequence[Fault], folder: Path) -> str:
