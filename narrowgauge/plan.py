@@ -7,7 +7,7 @@ from typing import Any
 
 from narrowgauge import measures, registry
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.measures import Job
+from narrowgauge.jobs import Job, stamp
 from narrowgauge.registry import Point
 
 __all__ = ["Plan", "Refusal", "plan"]
@@ -58,7 +58,7 @@ def plan(
     chosen, refused = _points(registry.points(*names), grid, overrides)
     jobs = []
     for name in dict.fromkeys(measure):
-        made = measures.stamp(name, liberty)
+        made = stamp(name, liberty)
         for point in chosen:
             if measures.MEASURES[name].applies(point):
                 jobs.append(Job(measure=name, point=point, liberty=liberty, stamp=made))

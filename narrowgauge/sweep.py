@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from narrowgauge import measures, output, workers
 from narrowgauge.doctor import Need, require
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.measures import Job
+from narrowgauge.jobs import ChangedError, Job
 from narrowgauge.plan import Refusal, plan
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class _Run:
         return [
             workers.Task(
                 label=job.label,
-                function="narrowgauge.measures:compute",
+                function="narrowgauge.jobs:compute",
                 arguments={
                     "measure": job.measure,
                     "name": job.name,
@@ -170,7 +170,7 @@ class _Run:
         with closing(ending):
             for done, ended in enumerate(ending, 1):
                 job = self.jobs[ended.index]
-                if isinstance(ended.error, measures.ChangedError):
+                if isinstance(ended.error, ChangedError):
                     raise ended.error
                 if ended.error is not None:
                     self.failed.append(Refusal(name=job.label, reason=_line(ended.error)))

@@ -19,7 +19,8 @@ from conftest import Run
 from narrowgauge import api, measures
 from narrowgauge.cli import parser
 from narrowgauge.golden.errors import NarrowgaugeError, UsageError
-from narrowgauge.measures import MEASURES, ChangedError
+from narrowgauge.jobs import ChangedError
+from narrowgauge.measures import MEASURES
 from narrowgauge.plan import Plan, plan
 from narrowgauge.store import Result, Store
 from narrowgauge.sweep import Progress
@@ -211,7 +212,7 @@ def test_what_decides_a_result_is_in_its_key(
     elif change == "library":
         options["liberty"] = "nangate45"
     elif change == "tools":
-        monkeypatch.setattr(measures.design, "tools", lambda *_: {"pyosys": "1.0"})
+        monkeypatch.setattr("narrowgauge.design.tools", lambda *_: {"pyosys": "1.0"})
     else:
         other = {**MEASURES["area"].__dict__, "arguments": {"seed": 2}}
         monkeypatch.setitem(MEASURES, "area", measures.Measure(**other))
