@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from narrowgauge.synth.cell_power import CellPower
 from narrowgauge.synth.gates import Gates, Instance
-from narrowgauge.synth.power import CellPower, Power
+from narrowgauge.synth.power import Power
 from narrowgauge.synth.simulation import Words
 
 __all__ = ["Accesses", "Activity", "Cells", "Counter", "by_kind", "state"]

@@ -8,7 +8,8 @@ import pytest
 
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.synth import library, nldm
-from narrowgauge.synth.power import CellPower, Power, power
+from narrowgauge.synth.cell_power import CellPower
+from narrowgauge.synth.power import Power, power
 
 ROOT = Path(__file__).resolve().parent.parent
 ASAP7 = ROOT.parent / "shared/liberty/asap7/asap7sc7p5t_SIMPLE_RVT_TT_nldm_211120.lib.gz"
