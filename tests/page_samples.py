@@ -11,10 +11,13 @@ from typing import Any
 from narrowgauge import registry, tasks
 from narrowgauge.store import Result, Store
 
-__all__ = ["EVIL", "POINTS", "result", "results", "stored"]
+__all__ = ["EVIL", "NASTY", "POINTS", "result", "results", "stored"]
 
 EVIL = "</script><script>document.title='broken'</script><b>& \"'"
 """Text that is shown as it stands."""
+
+NASTY = "</script><b>"
+"""A module of that name."""
 
 SYNTHESISED = ("lzc/w8", "fp_add/fp8_e5m2")
 MADE_UP = {
@@ -65,7 +68,7 @@ def _area(name: str, cache: Path) -> dict[str, Any]:
         return sample | {"ge": record.ge, "ge_per_mac": record.ge_per_mac}
     macs = _point(name).macs
     ge = MADE_UP.get(name, 2500.0)
-    parts = {"": 0.1, "accumulator.add": 0.15, "accumulator.convert": 0.05}
+    parts = {"": 0.05, NASTY: 0.05, "accumulator.add": 0.15, "accumulator.convert": 0.05}
     parts |= {f"lane{i}": 0.7 / 8 for i in range(8)}
     return sample | {
         "name": name,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_samples import EVIL, POINTS, results
+from page_samples import EVIL, NASTY, POINTS, results
 from playwright.sync_api import sync_playwright
 
 from narrowgauge.page import build
@@ -17,6 +17,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome here")
 
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
+_PATIENCE = 120_000
+"""Milliseconds, for a machine with other work."""
+
 ERRORS = [
     {"format": "mx_opal4", "bits_per_element": 4.78, "sqnr": {"a": 20.0, "b": 24.0, "c": 50.0}},
     {"format": "mx_opal4_n0", "bits_per_element": 4.06, "sqnr": {"a": 9.0, "b": 11.0, "c": 30.0}},
@@ -51,12 +54,13 @@ def opened(browser: Any, made: tuple[Path, list[Figure]]) -> Iterator[Any]:
     def open_page(**settings: Any) -> Any:
         context = browser.new_context(**{"viewport": LAPTOP, **settings})
         contexts.append(context)
+        context.set_default_timeout(_PATIENCE)
         page = context.new_page()
         page.on("console", lambda message: trouble.append(message.text))
         page.on("pageerror", lambda problem: trouble.append(str(problem)))
         page.on("request", lambda request: trouble.append(request.url))
         page.goto(address)
-        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        page.wait_for_selector("html[data-ready]", timeout=_PATIENCE)
         return page
 
     yield open_page
@@ -201,6 +205,7 @@ def test_text_from_results_is_only_text(opened: Any) -> None:
     assert page.title() == "narrowgauge: measured"
     assert EVIL in page.locator("#proofs").inner_text()
     assert page.locator("#proofs td b").count() == 0
+    assert NASTY in page.locator("#area-hierarchy svg").text_content()
 
 
 def test_commands_are_copied(opened: Any) -> None:
