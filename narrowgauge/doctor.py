@@ -137,6 +137,18 @@ _CHECKS: tuple[tuple[str, Need, Callable[[], str | None], str], ...] = (
         lambda: _module("distributed", "distributed"),
         "for sweep --scheduler: pip install 'narrowgauge[sweep]'",
     ),
+    (
+        "altair",
+        "optional",
+        lambda: _module("altair", "altair"),
+        "for report: pip install 'narrowgauge[report]'",
+    ),
+    (
+        "vl-convert",
+        "optional",
+        lambda: _module("vl-convert-python", "vl_convert"),
+        "for report: pip install 'narrowgauge[report]'",
+    ),
     ("lz4.h", "optional", _lz4, "for --waves with Verilator (Debian: apt install liblz4-dev)"),
 )
 
