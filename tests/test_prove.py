@@ -250,3 +250,12 @@ def test_a_wire_that_is_cut_does_not_refute_by_itself(make: Make) -> None:
     proof = replace(claim, cases=cases, prelude=loose).settle(context)
     assert proof.status == "unknown"
     assert "a value that the wire cannot have" in proof.reason
+
+
+@pytest.mark.parametrize("encoding", ["signed", "sign_magnitude", "unsigned"])
+def test_every_encoding_of_integers_is_proved(encoding: str, make: Make) -> None:
+    # The zero with a sign is where a compiler that takes liberties shows.
+    small = {"exp_bits": 4, "man_bits": 3, "scale_width": 6, "encoding": encoding}
+    context, (claim, *_) = make("int_to_fp/int16_bf16", int_width=12, **small)
+    assert isinstance(claim, Sliced)
+    assert claim.settle(context).status == "proved"

@@ -30,7 +30,6 @@ _FLAGS = [
     # The specification means the operations that it states, each rounded by itself.
     "-ffp-contract=off",
     "-fno-math-errno",
-    "-fno-trapping-math",
 ]
 
 _TEXT = {
