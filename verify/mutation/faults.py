@@ -120,8 +120,8 @@ def sample(flat_rtlil: str, count: int, seed: int, folder: Path) -> list[Fault]:
         raise UsageError(f"mutation seed must be 0 or more, got {seed}")
     left: dict[tuple[str, str], list[Fault]] = {}
     for fault in every(flat_rtlil, folder):
-        place = re.sub(r"-mode \S+ | -(ctrlbit|wire|wirebit) \S+", "", fault.command)
-        left.setdefault((fault.cell, place), []).append(fault)
+        bit = re.sub(r"-mode \S+ | -(ctrlbit|wire|wirebit) \S+", "", fault.command)
+        left.setdefault((fault.cell, bit), []).append(fault)
     if not left:
         raise UsageError("the design has nothing to mutate")
     rng = Random(seed)
