@@ -98,8 +98,9 @@ class Recipe:
             "opt -fast",
             "check -assert",
             "dfflibmap -liberty cells.lib",
-            # The design that the mapped ones are held against, with the names of the RTL.
-            "write_json rtl.json",
+            # The design that the mapped ones are held against, with the names of the RTL. Written
+            # at the end: writing sorts the cells, which alone moves small areas by 3 %.
+            "design -save rtl",
             "opt_clean -purge",
             "design -save front",
         ]
@@ -110,14 +111,16 @@ class Recipe:
         The area netlist is set aside as BLIF and read back, since Yosys takes over one network.
         """
         area = f"{self.logic}; {self.area}"
+        rtl = ["design -load rtl", "write_json rtl.json"]
         if self.speed is None:
-            return [_abc(area), *_write("area")]
+            return [_abc(area), *_write("area"), *rtl]
         return [
             _abc(f"{area}; write_blif area.blif; {self.speed}"),
             *_write("speed"),
             "design -load front",
             _abc("read_blif area.blif"),
             *_write("area"),
+            *rtl,
         ]
 
 
