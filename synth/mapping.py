@@ -153,9 +153,11 @@ def _from_blif(module: Mapping[str, Any], text: str) -> dict[str, Any]:
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         words = line.split()
         if words[:1] == [".gate"]:
-            pins = (word.split("=") for word in words[2:])
-            connections = {pin: [net(name)] for pin, name in pins}
-            cells[f"logic{len(cells)}"] = {"type": words[1], "connections": connections}
+            connections = {p: [net(name)] for p, name in (word.split("=") for word in words[2:])}
+            if words[1] in ("_const0_", "_const1_"):
+                same |= {bits[0]: words[1][-2] for bits in connections.values()}
+            else:
+                cells[f"logic{len(cells)}"] = {"type": words[1], "connections": connections}
         elif words[:1] == [".names"] and len(words) == 2:
             same[net(words[1])] = "1" if following.split() == ["1"] else "0"
         elif words[:1] == [".names"]:
