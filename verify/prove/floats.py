@@ -87,7 +87,7 @@ def tried(
                 method="exhaustive, compiled, against the host's IEEE arithmetic",
                 size=size,
                 specification=text,
-                parts=max(1, (1 << width) >> 28),
+                parts=max(1, (1 << width) >> 30),
             ),
         )
     return ()
