@@ -80,7 +80,7 @@ def test_the_netlists_are_the_same_function(
 
 
 def test_tied_and_joined_outputs_come_back(tmp_path: Path, library: Library) -> None:
-    """ABC ties two outputs, and makes two of one gate."""
+    """ABC ties two outputs; networks may also name one net twice, or hold what is no cell."""
     cells = {
         "a": ("$_AND_", {"A": [2], "B": [3], "Y": [10]}),
         "b": ("$_AND_", {"A": [3], "B": [2], "Y": [11]}),
@@ -103,10 +103,17 @@ def test_tied_and_joined_outputs_come_back(tmp_path: Path, library: Library) -> 
     assert len(delays) == 1
     gates = mapper.gates("m.blif")
     assert (gates.outputs["o"][2], gates.outputs["o"][4]) == (LOW, HIGH)
-    assert gates.outputs["o"][0] == gates.outputs["o"][1]
-    assert gates.names[gates.outputs["o"][1]] == "named"
+    joined = (tmp_path / "m.blif").read_text().split("ZN=n11")[0].rpartition("\n")[0]
+    (tmp_path / "joined.blif").write_text(f"{joined}\n.names n10 n11\n1 1\n.end\n")
+    both = mapper.gates("joined.blif")
+    assert both.outputs["o"][0] == both.outputs["o"][1] != gates.outputs["o"][1]
+    assert both.names[both.outputs["o"][0]] == "named"
+    (tmp_path / "left.blif").write_text(".names n2 n3 n10\n11 1\n.end\n")
+    with pytest.raises(SynthesisError, match="ABC left a gate without a cell: .names n2 n3 n10"):
+        mapper.gates("left.blif")
     reference = equivalence.simple(document, "top", library)
-    assert equivalence.prove(reference, gates).status == "proved"
+    for netlist in (gates, both):
+        assert equivalence.prove(reference, netlist).status == "proved"
     with pytest.raises(SynthesisError, match="top: ABC: "):
         mapper.run(["read_blif nothing.blif"])
 
