@@ -19,7 +19,7 @@ $(error the path of this folder holds a space, which Verilator's makefiles canno
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help flow test lint types bench reference doctor clean
+.PHONY: help flow test lint types bench reference measure doctor clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -46,6 +46,10 @@ bench: $(VENV)/.test ## speed of the quantiser beside other libraries
 
 reference: flow $(VENV)/.test ## run the flow; take its figures into tests/reference and the README
 	@$(PY) -m tests.reference
+
+measure: $(VENV)/.test ## every measure of every unit (hours), docs/measurements.md and the page in build/report
+	@$(PY) -m tests.reference.measures --sweep
+	@$(PY) -m narrowgauge report
 
 doctor: $(VENV)/.flow ## which tools are here, which are missing
 	@$(PY) -m narrowgauge doctor

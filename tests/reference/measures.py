@@ -1,0 +1,289 @@
+"""Reference results of every measure: `measures.json`, and the page docs/measurements.md from it.
+
+`make measure` sweeps over the registry into build/results.sqlite and writes both; a result that is
+in the store already is not measured again. `python -m tests.reference.measures` alone writes them
+from the store as it is.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from narrowgauge import api, measures
+from narrowgauge.console import Console, markdown
+from narrowgauge.store import DEFAULT, Result, Store
+
+__all__ = ["DATA", "MEASURED", "MUTATED", "PAGE", "load", "reduce", "render", "sweep"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DATA = Path(__file__).with_name("measures.json")
+PAGE = ROOT / "docs" / "measurements.md"
+MEASURED = ("area", "delay", "energy", "gates", "verify", "proof")
+"""Of every point of the registry."""
+MUTATED = (
+    *("lzc", "int_to_fp", "fp_add", "fp_mul"),
+    *("mx_quantize/opal4_l8", "mx_quantize/mxint8_l8", "mx_quantize/mxfp4_l8"),
+    *("mx_dot/w3a3_l32", "mx_dot/w4a4_l32", "bf16_dot/l32"),
+)
+"""Points whose mutants are run; the others of these units differ in widths and lanes."""
+CURVES = ("mx_dot/w4a4_l128", "bf16_dot/l128")
+"""Points whose area-delay curve and energy by module the page shows."""
+
+
+def sweep() -> None:
+    """Measure what the store does not hold yet."""
+    progress = Console(0).progress
+    for names, wanted in (((), MEASURED), (MUTATED, ("mutation",))):
+        for measure in wanted:
+            api.sweep(names, measure=(measure,), store=ROOT / DEFAULT, jobs=2, progress=progress)
+
+
+def load() -> dict[str, Any]:
+    """The tracked figures."""
+    data: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
+    return data
+
+
+def reduce(rows: list[Result]) -> dict[str, Any]:
+    """What is tracked of a store's rows: the figures that the page shows."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(row.name, {})[row.measure] = row.value
+    points = []
+    for point in api.points():
+        values = found.get(point.full_name, {})
+        if "area" in values:
+            entry = {"name": point.full_name, "macs": point.macs, "layer": point.entry.layer}
+            points.append(entry | dict(_reduced(values)))
+    first = next(row for row in rows if row.measure == "area")
+    return {
+        "library": first.value["library"],
+        "flow_digest": first.value["flow_digest"],
+        "tools": first.value["tools"],
+        "points": points,
+    }
+
+
+def _reduced(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "ge", round(values["area"]["ge"], 1)
+    if "delay" in values:
+        delay = values["delay"]
+        yield "period_ps", round(delay["period_ps"], 1)
+        yield "group", delay["group"]
+        yield "speed_ge", round(delay["ge"], 1)
+        yield (
+            "curve",
+            [[round(s["period_ps"], 1), round(s["ge"], 1), s["met"]] for s in delay["curve"]],
+        )
+    if "energy" in values:
+        yield "energy", {kind: _energy(each) for kind, each in values["energy"]["vectors"].items()}
+    if "gates" in values:
+        gates = values["gates"]
+        proofs = [each["proof"] for each in gates["netlists"].values()]
+        yield (
+            "gates",
+            {
+                "beats": gates["beats"],
+                "equal": gates["equal"],
+                "proved": sum(proof["status"] == "proved" for proof in proofs),
+                "netlists": len(proofs),
+                "against": proofs[0]["against"],
+            },
+        )
+    if "verify" in values:
+        yield "beats", sum(result["beats_out"] for result in values["verify"])
+    if "proof" in values:
+        kept = ("claim", "method", "size", "status")
+        yield "claims", [{k: claim[k] for k in kept} for claim in values["proof"]["claims"]]
+    if "mutation" in values:
+        mutation = values["mutation"]
+        yield (
+            "mutation",
+            {
+                **{k: mutation[k] for k in ("mutants", "killed", "equivalent")},
+                "survivors": len(mutation["survivors"]),
+                "score": round(mutation["score"], 4),
+            },
+        )
+
+
+def _energy(each: Mapping[str, Any]) -> dict[str, Any]:
+    glitch = each["glitch"]
+    return {
+        "zero_delay": round(each["zero_delay"]["pj_per_op"], 4),
+        "glitch": None if glitch is None else round(glitch["pj_per_op"], 4),
+        "macs": each["macs_per_operation"],
+        "memory": round(each["memory"]["pj_per_op"], 4) if each["memory"] else None,
+        "split": [
+            [part["path"], round(part["ge"], 1), round(part["glitch_pj_per_op"], 4)]
+            for part in each["split"]
+        ]
+        if glitch
+        else [],
+    }
+
+
+def render(data: Mapping[str, Any]) -> str:
+    """The page."""
+    points = data["points"]
+    head = (
+        "# Measurements\n\nWritten by `make measure` (hours on two cores); the tests hold it to "
+        "`tests/reference/measures.json`. "
+        f"{data['library']}, pyosys {data['tools']['pyosys']}, flow "
+        f"`{data['flow_digest'][:12]}`, before layout: no wires, ideal clock.\n\n"
+        "- **GE**: the netlist mapped for area. **Period**, **MHz** and **pJ**: the netlist mapped "
+        "for speed, at its own shortest period, flip-flops' delay and setup included "
+        "([timing](timing.md), [energy](energy.md)).\n"
+        "- **pJ**: zero-delay / glitch-aware. Random vectors are those of level smoke, corner "
+        "cases included; real ones the activations of SmolLM2-135M.\n"
+        "- **Netlist**: both mapped netlists equal the golden model on the smoke vectors, and are "
+        "proved equal to the RTL (components), or register by register to the design before "
+        "mapping (units).\n"
+        "- **Claims**: proved of all ([proofs](proofs.md)). **Mutants**: killed of those that are "
+        "not equivalent ([mutation](mutation.md)); empty where another point of the unit stands "
+        "for it."
+    )
+    parts = [head]
+    for title, chosen, per in (
+        ("Dot products", [p for p in points if p["macs"]], "MAC"),
+        ("Quantisers", [p for p in points if not p["macs"] and p["layer"] == "units"], "op"),
+        ("Arithmetic", [p for p in points if p["layer"] == "arith"], "op"),
+    ):
+        parts += [f"## {title}", _table(chosen, per)]
+    by_name = {point["name"]: point for point in points}
+    curves = [by_name[name] for name in CURVES if "curve" in by_name.get(name, {})]
+    if curves:
+        parts += ["## Area against delay", _CURVE, *map(_curve, curves)]
+    splits = [by_name[name] for name in CURVES if by_name.get(name, {}).get("energy")]
+    if splits:
+        parts += ["## Energy by module", _SPLIT, *map(_split, splits)]
+    parts += ["## Claims", *_claims(points)]
+    return "\n\n".join(parts) + "\n"
+
+
+_CURVE = (
+    "Least area found for each period, by `narrowgauge timing POINT --curve`; the first row is the "
+    "netlist mapped for area."
+)
+_SPLIT = "Glitch-aware, on the real sample, by `narrowgauge energy POINT --vectors real`."
+
+
+def _table(points: list[dict[str, Any]], per: str) -> str:
+    """One row a point."""
+    real = any("real" in p.get("energy", {}) for p in points)
+    head = ["point", f"GE{'/MAC' if per == 'MAC' else ''}", "period ps", "MHz"]
+    head += [f"pJ/{per} random", *([f"pJ/{per} real"] if real else [])]
+    head += ["vs bf16"] if per == "MAC" else []
+    head += ["netlist", "claims", "mutants"]
+    base = {p["macs"]: p for p in points if p["name"].startswith("bf16_dot/")}
+    rows = []
+    for point in points:
+        macs = point["macs"] if per == "MAC" else None
+        energy = point.get("energy", {})
+        row = [f"`{point['name']}`", f"{point['ge'] / (macs or 1):.{1 if macs else 0}f}"]
+        row += [f"{point['period_ps']:.0f}", f"{1e6 / point['period_ps']:.0f}"]
+        row += [_pair(energy.get("random"), per)]
+        row += [_pair(energy.get("real"), per)] if real else []
+        if per == "MAC":
+            mine, other = _spent(energy.get("real")), base.get(point["macs"], {}).get("energy", {})
+            rival = _spent(other.get("real"))
+            row += [f"{rival / mine:.2f}x less" if mine and rival and mine < rival else ""]
+        row += [_netlist(point), _proved(point), _killed(point)]
+        rows.append(row)
+    return markdown(head, rows)
+
+
+def _spent(energy: Mapping[str, Any] | None) -> float | None:
+    """Energy of a MAC in pJ, with glitches."""
+    if energy is None or not energy["macs"] or energy["glitch"] is None:
+        return None
+    return float(energy["glitch"] / energy["macs"])
+
+
+def _pair(energy: Mapping[str, Any] | None, per: str) -> str:
+    if energy is None:
+        return ""
+    share = energy["macs"] if per == "MAC" else 1
+    both = [energy["zero_delay"], energy["glitch"]]
+    return " / ".join("" if e is None else f"{e / share:.3g}" for e in both)
+
+
+def _netlist(point: Mapping[str, Any]) -> str:
+    gates = point.get("gates")
+    if gates is None:
+        return ""
+    if not gates["equal"]:
+        return "DIFFERS"
+    return "proved" if gates["proved"] == gates["netlists"] else "equal"
+
+
+def _proved(point: Mapping[str, Any]) -> str:
+    claims = point.get("claims")
+    if claims is None:
+        return ""
+    return f"{sum(c['status'] == 'proved' for c in claims)} of {len(claims)}"
+
+
+def _killed(point: Mapping[str, Any]) -> str:
+    mutation = point.get("mutation")
+    if mutation is None:
+        return ""
+    return f"{mutation['killed']} of {mutation['mutants'] - mutation['equivalent']}"
+
+
+def _curve(point: Mapping[str, Any]) -> str:
+    steps = sorted((s for s in point["curve"] if s[2]), key=lambda s: -s[0])
+    rows = [[f"{p:.0f}", f"{1e6 / p:.0f}", f"{g:.0f}"] for p, g, _ in steps]
+    return f"`{point['name']}`:\n\n" + markdown(["period ps", "MHz", "GE"], rows)
+
+
+def _split(point: Mapping[str, Any]) -> str:
+    energy = point["energy"].get("real") or point["energy"]["random"]
+    total = sum(part[2] for part in energy["split"])
+    rows = [
+        [
+            f"`{path}`" if path else "the unit's own",
+            f"{ge:.0f}",
+            f"{spent / (energy['macs'] or 1):.4f}",
+            f"{100 * spent / total:.1f} %",
+        ]
+        for path, ge, spent in sorted(energy["split"], key=lambda part: -part[2])
+    ]
+    head = ["module", "GE (speed)", "pJ/MAC", "share"]
+    return f"`{point['name']}`:\n\n" + markdown(head, rows)
+
+
+def _claims(points: list[dict[str, Any]]) -> Iterator[str]:
+    """A table a layer: points that share a claim, method and size share a row."""
+    for title, layer in (("Components", "arith"), ("Streams", "units")):
+        rows: dict[tuple[str, ...], list[str]] = {}
+        for point in points:
+            if point["layer"] != layer:
+                continue
+            for claim in point.get("claims", ()):
+                key = (claim["claim"], claim["method"], claim["size"], claim["status"])
+                rows.setdefault(key, []).append(f"`{point['name']}`")
+        if rows:
+            table = [
+                [claim, ", ".join(names), method, size, status]
+                for (claim, method, size, status), names in rows.items()
+            ]
+            yield f"### {title}"
+            head = ["claim", "points", "method", "size", "status"]
+            yield markdown(head, table).replace("--:", ":--", len(head) - 1)
+
+
+def main() -> None:
+    """Measure where asked to (`--sweep`), then write both files."""
+    assert set(MEASURED) < set(measures.MEASURES)
+    if "--sweep" in sys.argv[1:]:
+        sweep()
+    data = reduce(Store(ROOT / DEFAULT).rows())
+    DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render(data), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The tracked measures: the page shows them, every unit has them, and some are measured again."""
+
+from pathlib import Path
+
+import pytest
+
+from narrowgauge import api, energy, registry, timing
+from narrowgauge.synth import library
+from narrowgauge.synth.flow import flow_digest
+from tests.reference import measures
+
+DATA = measures.load()
+POINTS = {point["name"]: point for point in DATA["points"]}
+UNITS = [entry.name for entry in registry.ENTRIES]
+
+
+def test_the_page_shows_them() -> None:
+    assert measures.PAGE.read_text(encoding="utf-8") == measures.render(DATA), "make measure"
+
+
+def test_the_flow_is_the_one_that_made_them() -> None:
+    stamp = flow_digest(library.load(DATA["library"]))
+    assert stamp == DATA["flow_digest"], "the flow has changed: make measure"
+
+
+def test_every_point_has_every_figure() -> None:
+    assert set(POINTS) == {point.full_name for point in api.points()}
+    for point in POINTS.values():
+        assert point["period_ps"] > 0
+        assert len(point["curve"]) > 2
+        assert point["energy"]["random"]["zero_delay"] < point["energy"]["random"]["glitch"]
+        assert point["gates"]["equal"] is True
+        assert point["gates"]["proved"] == point["gates"]["netlists"] == 2
+        assert point["beats"] > 0
+
+
+def test_energies_of_real_vectors_where_a_unit_has_them() -> None:
+    for point in POINTS.values():
+        assert ("real" in point["energy"]) == (point["layer"] == "units")
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_no_claim_is_refuted(name: str) -> None:
+    claims = POINTS[name]["claims"]
+    assert claims
+    assert all(claim["status"] == "proved" for claim in claims)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_mutants_are_killed(unit: str) -> None:
+    measured = [p for p in POINTS.values() if p["name"].startswith(f"{unit}/") and "mutation" in p]
+    assert measured
+    for point in measured:
+        mutation = point["mutation"]
+        assert mutation["mutants"] >= 100
+        if point["layer"] == "arith":
+            assert mutation["killed"] == mutation["mutants"] - mutation["equivalent"]
+        assert mutation["score"] >= 0.95
+
+
+@pytest.mark.parametrize("name", ["lzc/w8", "fp_add/fp8_e5m2"])
+def test_figures_come_out_again(name: str, tmp_path: Path) -> None:
+    unit, point = POINTS[name], name
+    found = timing.delay(
+        name=point, overrides={}, liberty=DATA["library"], cache=tmp_path, goal="speed"
+    )
+    assert round(found["period_ps"], 1) == unit["period_ps"]
+    spent = energy.measure(name=point, overrides={}, liberty=DATA["library"], cache=tmp_path)
+    for kind in ("zero_delay", "glitch"):
+        again = round(spent["vectors"]["random"][kind]["pj_per_op"], 4)
+        assert again == unit["energy"]["random"][kind]
