@@ -109,7 +109,7 @@ def test_tied_and_joined_outputs_come_back(tmp_path: Path, library: Library) -> 
     assert both.outputs["o"][0] == both.outputs["o"][1] != gates.outputs["o"][1]
     assert both.names[both.outputs["o"][0]] == "named"
     (tmp_path / "left.blif").write_text(".names n2 n3 n10\n11 1\n.end\n")
-    with pytest.raises(SynthesisError, match="ABC left a gate without a cell: .names n2 n3 n10"):
+    with pytest.raises(SynthesisError, match=r"ABC left a gate without a cell: \.names n2 n3 n10"):
         mapper.gates("left.blif")
     reference = equivalence.simple(document, "top", library)
     for netlist in (gates, both):
