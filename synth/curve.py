@@ -53,6 +53,9 @@ _USED = {
 }
 """The pairs that were on the front of some unit; docs/timing.md."""
 
+_LARGE = 40_000
+"""From so many gates before mapping on, one mapping is sized for each period by default."""
+
 _LOOSE = 1e6
 """A period in ps that every design keeps."""
 
@@ -122,7 +125,7 @@ def explore(
     *,
     targets: Sequence[float] | None = None,
     points: int = 8,
-    tries: int = 3,
+    tries: int | None = None,
     boundary: Boundary | None = None,
 ) -> Curve:
     """The smallest netlist for each period.
@@ -132,7 +135,7 @@ def explore(
     made, top : the netlists of the flow, and the design's name
     targets : periods in ps; None takes `points` of them between the fastest mapping and the
         smallest, at equal ratios
-    tries : mappings that are sized for each period
+    tries : mappings that are sized for each period; None is 3, or 1 in a large design
     boundary : as for `analyze`
 
     Raises
@@ -143,6 +146,8 @@ def explore(
     for target in targets or ():
         if not 0 < target < math.inf:
             raise UsageError(f"a period must be more than 0 ps, got {target}")
+    if tries is None:
+        tries = 3 if len(made.rtl["modules"][top]["cells"]) < _LARGE else 1
     if points < 2 or tries < 1:
         raise UsageError(f"a curve needs 2 points and 1 try, got {points} and {tries}")
     with TemporaryDirectory(prefix="narrowgauge-") as folder:

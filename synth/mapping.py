@@ -23,6 +23,7 @@ from narrowgauge.synth.origin import SIMPLE
 __all__ = ["Mapper", "buffer"]
 
 _DELAY = re.compile(r"WireLoad = .*Delay = *([\d.]+) ps")
+_NET = re.compile(r"n(\d+)")
 _CONSTANTS = {"0": "0", "1": "1", "x": "0", "z": "0"}
 
 
@@ -137,47 +138,49 @@ def _rows(kind: str) -> Iterator[str]:
 
 def _from_blif(module: Mapping[str, Any], text: str) -> dict[str, Any]:
     """The module with mapped logic; an output that ABC ties or joins to another net is replaced."""
-    cells = {n: c for n, c in module["cells"].items() if c["type"] not in SIMPLE}
+    others = {n: c for n, c in module["cells"].items() if c["type"] not in SIMPLE}
     bits = [b for c in module["cells"].values() for each in c["connections"].values() for b in each]
     bits += [b for p in module["ports"].values() for b in p["bits"]]
     fresh = max(b for b in bits if isinstance(b, int)) + 1
-    numbers: dict[str, int] = {}
+    numbers: dict[str, Any] = {}
+    logic: dict[str, Any] = {}
     same: dict[Any, Any] = {}
 
-    def net(name: str) -> int:
-        if re.fullmatch(r"n\d+", name):
-            return int(name[1:])
-        return numbers.setdefault(name, fresh + len(numbers))
+    def net(name: str) -> Any:
+        if name not in numbers:
+            given = _NET.fullmatch(name)
+            numbers[name] = int(given.group(1)) if given else fresh + len(numbers)
+        return numbers[name]
 
     lines = text.replace("\\\n", " ").splitlines()
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         words = line.split()
         if words[:1] == [".gate"]:
-            connections = {p: [net(name)] for p, name in (word.split("=") for word in words[2:])}
+            pins = {p: [net(name)] for p, name in (word.split("=") for word in words[2:])}
             if words[1] in ("_const0_", "_const1_"):
-                same |= {bits[0]: words[1][-2] for bits in connections.values()}
+                same |= {bits[0]: words[1][-2] for bits in pins.values()}
             else:
-                cells[f"logic{len(cells)}"] = {"type": words[1], "connections": connections}
+                logic[f"$logic${len(logic)}"] = {"type": words[1], "connections": pins}
         elif words[:1] == [".names"] and len(words) == 2:
             same[net(words[1])] = "1" if following.split() == ["1"] else "0"
         elif words[:1] == [".names"]:
             if len(words) != 3 or following.split() != ["1", "1"]:
                 raise SynthesisError(f"ABC left a gate without a cell: {line} {following}")
             same[net(words[2])] = net(words[1])
+    for bit in same:
+        while same[bit] in same:
+            same[bit] = same[same[bit]]
 
     def settled(listed: Sequence[Any]) -> list[Any]:
-        found = []
-        for bit in listed:
-            while bit in same:
-                bit = same[bit]
-            found.append(bit)
-        return found
+        return [same.get(bit, bit) for bit in listed]
 
+    cells = {**others, **logic} if same else others
+    cells = {
+        name: {**c, "connections": {p: settled(b) for p, b in c["connections"].items()}}
+        for name, c in cells.items()
+    }
     return {
         "ports": {n: {**p, "bits": settled(p["bits"])} for n, p in module["ports"].items()},
-        "cells": {
-            name: {**c, "connections": {p: settled(b) for p, b in c["connections"].items()}}
-            for name, c in cells.items()
-        },
+        "cells": cells if same else {**cells, **logic},
         "netnames": {n: {**e, "bits": settled(e["bits"])} for n, e in module["netnames"].items()},
     }
