@@ -161,6 +161,12 @@ _CHECKS: tuple[tuple[str, Need, Callable[[], str | None], str], ...] = (
         lambda: _module("vl-convert-python", "vl_convert"),
         "for report: pip install 'narrowgauge[report]'",
     ),
+    (
+        "opensta",
+        "optional",
+        lambda: _tool("sta", "-version"),
+        "for tests that compare timing (Debian: apt install opensta)",
+    ),
     ("lz4.h", "optional", _lz4, "for --waves with Verilator (Debian: apt install liblz4-dev)"),
 )
 
