@@ -346,7 +346,7 @@ def parser() -> argparse.ArgumentParser:
         "--count", type=_count, metavar="N", help="mutants a point; else 400 of arith, 200 of units"
     )
     sub.add_argument(
-        "--limit", type=float, default=60.0, metavar="SECONDS",
+        "--limit", type=float, default=30.0, metavar="SECONDS",
         help="of the solver, for each mutant that lives",
     )  # fmt: skip
     sub.add_argument(

@@ -135,7 +135,7 @@ def measure(
     level: str = "smoke",
     seed: int = 1,
     count: int | None = None,
-    limit: float = 60.0,
+    limit: float = 30.0,
     build_dir: Path,
     cache: Path,
 ) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def mutate(
     level: str = "smoke",
     seed: int = 1,
     count: int | None = None,
-    limit: float = 60.0,
+    limit: float = 30.0,
     overrides: Mapping[str, Any] | None = None,
     output: str | os.PathLike[str] | None = None,
     build_dir: str | os.PathLike[str] = "build/mutate",

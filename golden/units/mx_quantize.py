@@ -167,12 +167,17 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     x[coarse] &= rng.choice([0xFF80, 0xFFC0, 0xFFE0, 0xFFF0, 0xFFF8], (int(coarse.sum()), 1))
     full = rng.random(count) < 0.1
     x[full] |= 0x7F
+    # Two ones at most: roundings that a single bit decides.
+    thin = rng.random(count) < 0.2
+    ones = (1 << rng.integers(0, 8, (2, int(thin.sum()), params.k))) & 0x7F
+    x[thin] = (x[thin] & 0xFF80) | ones[0] | ones[1]
     # Elements that stand out, at any place.
     for _ in range(params.n + 1):
         rows = np.flatnonzero(rng.random(count) < 0.3)
         at = rng.integers(0, params.k, len(rows))
         rise = rng.integers(0, 14, len(rows)) << 7
         x[rows, at] = np.minimum((x[rows, at] & 0x7FFF) + rise, 0x7F7F) | (x[rows, at] & 0x8000)
+    _crowded(params, x, rng)
     corner = rng.random(count) < 0.15
     rate = rng.choice([1, 3, 12], (count, 1)) / params.k
     at_corner = (rng.random(shape) < rate) & corner[:, None]
@@ -182,3 +187,23 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     keep = rng.random((len(sparse), params.k)) < rng.choice([0, 1, 4], (len(sparse), 1)) / params.k
     x[sparse] &= np.where(keep, 0xFFFF, 0x8000)
     return {"x": x}
+
+
+def _crowded(params: Params, x: np.ndarray, rng: np.random.Generator) -> None:
+    """In a quarter of the blocks, far above the rest, magnitudes that differ in a bit or by one.
+
+    They are one or two more than leave the block, so that every comparison of the search decides.
+    """
+    rows = np.flatnonzero(rng.random(len(x)) < 0.25)
+    shape = (len(rows), min(params.n + 2, params.k))
+    base = rng.integers(0x2000, 0x7F00, (len(rows), 1))
+    rest = np.clip((x[rows] & 0x7FFF) >> 7, 0, (base >> 7) - 24) << 7
+    x[rows] = (x[rows] & 0x807F) | rest
+    step = rng.choice([-1, 0, 1, 1], shape) << rng.integers(0, 13, shape)
+    near = np.clip(np.where(rng.random(shape) < 0.5, base + step, base ^ np.abs(step)), 0, 0x7F7F)
+    at = np.argsort(rng.random((len(rows), params.k)), axis=1)[:, : shape[1]]
+    # Half of them next to each other: the comparisons inside a beat.
+    close = (rng.integers(0, params.k, (len(rows), 1)) ^ np.arange(shape[1])) % params.k
+    at = np.where(rng.random((len(rows), 1)) < 0.5, at, close)
+    sign = rng.integers(0, 2, shape) << 15
+    x[rows[:, None], at] = near | sign
