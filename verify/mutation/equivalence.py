@@ -149,7 +149,8 @@ def settle(
 ) -> list[Settled]:
     """The verdict on each fault of a flattened design with the payloads `given` and `made`.
 
-    `limit` is in seconds of the last engine, a fault. Needs pyosys, which brings ABC (`MissingToolError`).
+    `limit` is in seconds of the last engine, a fault. Needs pyosys, which brings ABC
+    (`MissingToolError`).
     """
     if not faults:
         return []
