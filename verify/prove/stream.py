@@ -5,7 +5,7 @@ parameters, the transactions are the golden model's. docs/proofs.md says how, an
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from narrowgauge.verify.prove.claims import Claim, Context, Proof, Stopwatch
@@ -14,7 +14,7 @@ from narrowgauge.verify.prove.stream_netlist import Netlist, netlist
 from narrowgauge.verify.prove.stream_replay import Frame, beats, fill, observe
 from narrowgauge.verify.prove.stream_rules import RULES, Question, Settled
 from narrowgauge.verify.prove.stream_shape import Shape, shape
-from narrowgauge.verify.prove.stream_trace import Drive, Trace, show
+from narrowgauge.verify.prove.stream_trace import Drive, Row, Trace, show
 
 __all__ = ["StreamClaim", "claims", "replay"]
 
@@ -62,7 +62,7 @@ def _confirmed(
     for _ in range(_ROUNDS):
         tried = [_filled(rule, form, found.runs, rng) for _ in range(_TRIES)]
         flat = [run for runs in tried for run in runs]
-        rows = observe(net, flat, found.start or {}, rng)
+        rows = observe(net, flat, found.start or {}, rng if found.garbage else None)
         for i, runs in enumerate(tried):
             answers = rows[i * len(runs) : (i + 1) * len(runs)]
             trace = Trace(
@@ -72,13 +72,28 @@ def _confirmed(
                 start=found.start or {},
                 limit=found.bound,
                 watched=found.watched,
+                garbage=found.garbage,
             )
             verdict = judge(form, trace, answers)
             if verdict:
-                params = context.params
-                told = show(form, runs, answers, params.input, params.output)
-                return Trace(**{**vars(trace), "text": f"{told}\n{verdict}"})
+                if rule != "apart":
+                    trace, answers = _cut(form, trace, answers)
+                told = show(form, trace.runs, answers, context.params.input, context.params.output)
+                return replace(trace, text=f"{told}\n{verdict}")
     return None
+
+
+def _cut(form: Shape, trace: Trace, answers: list[list[Row]]) -> tuple[Trace, list[list[Row]]]:
+    """The same without cycles at the end that show nothing."""
+    for i in range(len(trace.runs)):
+        while len(trace.runs[i]) > 1 and not (trace.runs[i][-1].valid or answers[i][-1].valid):
+            runs = (*trace.runs[:i], trace.runs[i][:-1], *trace.runs[i + 1 :])
+            rows = [*answers[:i], answers[i][:-1], *answers[i + 1 :]]
+            shorter = replace(trace, runs=runs)
+            if not judge(form, shorter, rows):
+                break
+            trace, answers = shorter, rows
+    return trace, answers
 
 
 def _filled(
@@ -101,7 +116,8 @@ def replay(context: Context, trace: Trace) -> str:
     """How a trace breaks its rule on the gates of a design; "" where it does not."""
     net = netlist(context.design, None)
     form = shape(context.golden, context.params)
-    return judge(form, trace, observe(net, trace.runs, trace.start, random.Random(2)))
+    rng = random.Random(2) if trace.garbage else None
+    return judge(form, trace, observe(net, trace.runs, trace.start, rng))
 
 
 _METHOD = "ABC pdr on the control of the emitted netlist"
@@ -117,6 +133,10 @@ _CLAIMS = {
     "idle": (
         "what nobody offered does not change the handshake",
         f"{_METHOD}, with information flow through all gates",
+    ),
+    "schedule": (
+        "stalls and idle cycles change no answer",
+        "all states of the control, data as terms of the emitted gates",
     ),
     "origin": (
         "an answer depends on its own transaction alone",

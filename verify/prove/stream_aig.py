@@ -33,6 +33,13 @@ class Aig:
     def __len__(self) -> int:
         return len(self._fanins)
 
+    def fanins(self, node: int) -> tuple[int, int]:
+        """The literals of a gate."""
+        pair = self._fanins[node]
+        if pair is None:
+            raise ValueError(f"node {node} is no gate")
+        return pair
+
     def _leaf(self) -> int:
         self._fanins.append(None)
         return 2 * (len(self._fanins) - 1)

@@ -38,26 +38,25 @@ class Watch:
         ahead = aig.register(model.depth)
         before = aig.pick(seen, ahead, model.owed)
         some = aig.any(before)
-        aig.load(ahead, aig.minus_one(before, aig.both(model.given, some)))
-        got = aig.register(model.shape.answer.bit_length())
-        missing = aig.equals(got, model.shape.answer) ^ 1
-        self.mine = aig.all([now, some ^ 1, missing])
-        one = aig.both(self.mine, model.given)
-        aig.load(got, aig.plus(got, aig.constant(0, len(got)), one))
+        aig.load(ahead, aig.minus_one(before, aig.both(model.finishes, some)))
+        over = aig.latch()
+        self.mine = aig.all([now, some ^ 1, over ^ 1])
+        aig.connect(over, aig.either(over, aig.both(self.mine, model.finishes)))
 
 
-def strangers(model: Model, own: int) -> list[int]:
+def strangers(model: Model, own: int, *, garbage: bool = True) -> list[int]:
     """By node: it may hold something that is not of the watched transaction.
 
-    `own` says that the beat at the input belongs to it. What the registers held before the reset,
-    TDATA and TLAST where nothing is offered, and TDATA of all other beats are strangers.
+    `own` says that the beat at the input belongs to it. TDATA and TLAST where nothing is offered,
+    TDATA of all other beats, and with `garbage` what the registers held before the reset are
+    strangers.
     """
     net, aig = model.net, model.aig
     foreign = aig.both(model.offered, own) ^ 1
     leaves = {literal >> 1: foreign for literal in model.tdata}
     leaves |= {literal >> 1: model.offered ^ 1 for literal in net.port("s_axis_tlast")}
     # Registers in groups that may yet prove alike, split until all of a group have one future.
-    starts = {node: int(net.after_reset[node] is None) for node in net.registers}
+    starts = {node: int(garbage and net.after_reset[node] is None) for node in net.registers}
     group: dict[int, int] = dict(starts)
     while True:
         bits = {g: aig.latch(starts[node]) for node, g in group.items()}

@@ -41,7 +41,9 @@ class Model:
     stuck : the output waits for the sink
     begins, completes : the beat at the input is the first of a transaction; its last, and is taken
     may_complete : the beat at the input is the last of a transaction
-    owed : answers' beats that are due and not given
+    owed : answers that are due and not wholly given
+    number : the output's next beat within its answer
+    finishes : the last beat of an answer is transferred
     """
 
     def __init__(
@@ -151,19 +153,20 @@ class Model:
         fresh = aig.latch(1)
         aig.connect(fresh, aig.choose(self.taken, ends, fresh))
         self.begins = fresh
-        self.owed = self._owe(shape.answer)
         self.number = aig.register(max(1, (shape.answer - 1).bit_length()))
-        self._count(self.number, self.given, aig.equals(self.number, shape.answer - 1))
+        final = aig.equals(self.number, shape.answer - 1)
+        self._count(self.number, self.given, final)
+        self.finishes = aig.both(self.given, final)
+        self.owed = self._owe()
 
-    def _owe(self, answer: int) -> Bits:
-        """What is due: more by an answer as a transaction completes, less by each beat given."""
+    def _owe(self) -> Bits:
+        """Answers due: one more as a transaction completes, one less with an answer's last beat."""
         aig = self.aig
         owed = aig.register(self.depth)
-        more = [aig.both(self.completes, x) for x in aig.constant(answer, self.depth)]
-        wide = aig.plus([*owed, FALSE], [*more, FALSE])
+        wide = aig.plus([*owed, FALSE], aig.constant(0, self.depth + 1), self.completes)
         # At the top it stays: a design that loses answers would make it run over.
         full = [aig.either(x, wide[-1]) for x in wide[:-1]]
-        aig.load(owed, aig.minus_one(full, self.given))
+        aig.load(owed, aig.minus_one(full, self.finishes))
         return owed
 
     def _count(self, register: Bits, when: int, wraps: int) -> None:

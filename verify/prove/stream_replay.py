@@ -66,19 +66,22 @@ def observe(
     net: Netlist,
     runs: Sequence[Sequence[Drive]],
     start: Mapping[str, int],
-    rng: random.Random,
+    rng: random.Random | None,
 ) -> list[list[Row]]:
     """What the gates answer to runs of any length, each from the first cycle after reset.
 
-    Registers that neither reset nor `start` (name -> bit) sets hold random bits, other ones in
-    each run.
+    Registers that neither reset nor `start` (name -> bit) sets hold 0, or with `rng` random bits,
+    other ones in each run.
     """
     mask = (1 << len(runs)) - 1
     state = {}
     for node, known_bit in net.after_reset.items():
         name = net.names[node]
         bit = start.get(name) if known_bit is None else known_bit
-        state[node] = rng.getrandbits(len(runs)) if bit is None else -bit & mask
+        if bit is None:
+            state[node] = rng.getrandbits(len(runs)) if rng else 0
+        else:
+            state[node] = -bit & mask
     rows: list[list[Row]] = [[] for _ in runs]
     idle = Drive(valid=0, last=0, data=0, ready=0)
     ports = {

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 
+from narrowgauge.golden.errors import NarrowgaugeError
 from narrowgauge.verify.prove import pdr
 from narrowgauge.verify.prove.claims import Status
 from narrowgauge.verify.prove.stream_aig import TRUE, Bits
@@ -12,7 +14,9 @@ from narrowgauge.verify.prove.stream_keep import selects, unchanged
 from narrowgauge.verify.prove.stream_model import Model
 from narrowgauge.verify.prove.stream_netlist import Netlist
 from narrowgauge.verify.prove.stream_replay import Frame
+from narrowgauge.verify.prove.stream_schedule import Schedules
 from narrowgauge.verify.prove.stream_shape import Shape
+from narrowgauge.verify.prove.stream_states import Graph
 
 __all__ = ["RULES", "Question", "Settled"]
 
@@ -45,6 +49,7 @@ class Settled:
     start : registers that reset leaves open, name -> bit
     bound : cycles that were exceeded
     watched : number of the watched transaction
+    garbage : what registers held before the reset has to differ between the runs
     again : settles it once more with a finer model, where this run cannot be confirmed
     """
 
@@ -54,20 +59,21 @@ class Settled:
     start: dict[str, int] | None = None
     bound: int = 0
     watched: int = 0
+    garbage: bool = False
     again: "Callable[[], Settled] | None" = None
 
 
 _GUESSES = 3
-"""Bounds on the beats owed that are tried, each twice the one before."""
+"""Bounds on the answers owed that are tried, each twice the one before."""
 
 
 def _model(question: Question) -> tuple[Model, int | None]:
-    """A model with counters as deep as needed, and the most beats that are ever owed."""
+    """A model with counters as deep as needed, and the most answers that are ever owed."""
     net, shape = question.net, question.shape
     wide = Model(net, shape)
     (bound,) = reached(wide, [wide.owed], 4 * question.patience)
-    for _ in range(_GUESSES if bound < question.patience * shape.answer else 0):
-        model = Model(net, shape, depth=(bound + shape.answer).bit_length())
+    for _ in range(_GUESSES if bound < question.patience else 0):
+        model = Model(net, shape, depth=(bound + 1).bit_length())
         outcome = pdr.reach(model.aig, model.aig.above(model.owed, bound), question.limit)
         if outcome.status == "proved":
             return model, bound
@@ -165,7 +171,7 @@ def _count(question: Question) -> Settled:
         due = aig.any(aig.equals(model.number, i) for i, mark in enumerate(shape.marks) if mark)
         wrong.append(aig.both(model.shown, aig.differ(model.value(last), due)))
     outcome = pdr.reach(aig, aig.any(wrong), question.limit)
-    return _bounded(_settled(model, outcome, f"at most {bound} beats due"), bound)
+    return _bounded(_settled(model, outcome, f"at most {bound} answers due"), bound)
 
 
 def _within(question: Question, model: Model, count: Bits, what: str) -> Settled:
@@ -196,7 +202,7 @@ def _accept(question: Question) -> Settled:
 def _bounded(found: Settled, bound: int | None) -> Settled:
     """Nothing is proved with a counter that may have stopped at its top."""
     if found.status == "proved" and bound is None:
-        return Settled(status="unknown", reason="no bound was found on the beats that are due")
+        return Settled(status="unknown", reason="no bound was found on the answers that are due")
     return found
 
 
@@ -208,16 +214,16 @@ def _idle(question: Question) -> Settled:
     bad = aig.any(foreign[x >> 1] for x in handshake)
     outcome = pdr.reach(aig, bad, question.limit)
     found = _settled(model, outcome)
-    return replace(found, runs=found.runs * 2)
+    return replace(found, runs=found.runs * 2, garbage=True)
 
 
 def _origin(question: Question) -> Settled:
     model, bound = _model(question)
 
-    def ask(model: Model, finer: frozenset[int]) -> Settled:
+    def ask(model: Model, finer: frozenset[int], garbage: bool = True) -> Settled:
         aig, net = model.aig, question.net
         watch = Watch(model)
-        foreign = strangers(model, watch.inside)
+        foreign = strangers(model, watch.inside, garbage=garbage)
         payload = net.port("m_axis_tdata") + net.port("m_axis_tlast")
         mixed = aig.any(foreign[x >> 1] for x in payload)
         bad = aig.all([model.shown, watch.mine, mixed])
@@ -229,12 +235,54 @@ def _origin(question: Question) -> Settled:
         run, start, watched = _run(model, outcome.frames, watch)
         run += (Frame(valid=0, last=0, ready=1, taken=0),) * question.patience
         again = None
-        if finer - model.exact:
+        if garbage and finer - model.exact:
             better = Model(question.net, question.shape, exact=finer, depth=model.depth)
             again = lambda: ask(better, frozenset())  # noqa: E731
-        return Settled(status="refuted", runs=(run, run), start=start, watched=watched, again=again)
+        found = Settled(
+            status="refuted",
+            runs=(run, run),
+            start=start,
+            watched=watched,
+            garbage=garbage,
+            again=again,
+        )
+        # A run that needs no luck with what registers hold at first says more.
+        if garbage:
+            same = Model(question.net, question.shape, exact=model.exact, depth=model.depth)
+            plain = ask(same, finer, garbage=False)
+            if plain.status == "refuted":
+                return replace(plain, again=lambda: found)
+        return found
 
     return _bounded(ask(model, selects(model)), bound)
+
+
+_TRIED = 16
+"""Steps that break a lemma which are tried for a run that shows it."""
+
+
+def _schedule(question: Question) -> Settled:
+    try:
+        graph = Graph(Model(question.net, question.shape))
+        schedules = Schedules(graph, question.patience)
+        found = list(islice(schedules.differences(), _TRIED))
+    except NarrowgaugeError as error:
+        return Settled(status="unknown", reason=str(error))
+    if not found:
+        told = f"{len(graph.states)} states, {graph.groups - 1} groups of registers"
+        return Settled(status="proved", reason=told)
+
+    def show(number: int) -> Settled:
+        hasty, calm, state = schedules.runs(found[number])
+        more = number + 1 < len(found)
+        return Settled(
+            status="refuted",
+            runs=(hasty, calm),
+            start=graph.start(state),
+            again=(lambda: show(number + 1)) if more else None,
+        )
+
+    return show(0)
 
 
 RULES: dict[str, Callable[[Question], Settled]] = {
@@ -246,5 +294,6 @@ RULES: dict[str, Callable[[Question], Settled]] = {
     "accept": _accept,
     "idle": _idle,
     "origin": _origin,
+    "schedule": _schedule,
 }
 """Name of a rule -> what settles it."""

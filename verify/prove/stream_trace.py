@@ -42,6 +42,7 @@ class Trace(Counterexample):
     start : what registers that reset leaves open hold at first, where that matters
     limit : cycles that may pass, for "answer" and "accept"
     watched : the transaction that "origin" is about
+    garbage : registers that reset leaves open hold other bits in each run, rather than 0
     """
 
     rule: str
@@ -49,6 +50,7 @@ class Trace(Counterexample):
     start: dict[str, int]
     limit: int = 0
     watched: int = 0
+    garbage: bool = False
 
 
 def show(
