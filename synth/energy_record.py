@@ -19,8 +19,8 @@ __all__ = ["GLITCH_BUDGET", "STREAMS", "Subject", "Work"]
 STREAMS = 64
 """Streams simulated at once; each is reset, warms up, and plays its part of the vectors."""
 
-GLITCH_BUDGET = 200_000_000
-"""Cells times beats that are simulated with delays: some minutes. Of more work a part is taken."""
+GLITCH_BUDGET = 50_000_000
+"""Cells times beats that are simulated with delays, about a minute; of more a part is taken."""
 
 _PJ = 1e-3
 """fJ in pJ."""

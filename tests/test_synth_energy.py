@@ -290,6 +290,17 @@ def test_api_takes_a_point_and_keeps_its_result(tmp_path: Path) -> None:
             measured.energy("lzc/w8", **{**arguments, **wrong})
 
 
+def test_modules_that_differ_in_number_share_a_row() -> None:
+    """128 lanes are one line, with their sum."""
+    from narrowgauge.commands.energy import _split
+
+    def row(path: str, value: float) -> dict[str, Any]:
+        return {"path": path, "pj_per_op": value, "glitch_pj_per_op": None, "ge": 10.0}
+
+    found = _split({"split": [row("lane7", 1.0), row("", 2.5), row("lane12", 2.0)]})
+    assert found == [("lane* (2)", "3.000", "", "20"), ("(own logic)", "2.500", "", "10")]
+
+
 def test_command(narrowgauge: Run) -> None:
     """A table with the split of the one point, or JSON; errors are one line."""
     done = narrowgauge("energy", "lzc/w8", "--operations", "64", "--no-glitch")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,12 +75,20 @@ def _row(name: str, kind: str, period: float, each: Mapping[str, Any]) -> tuple[
 
 
 def _split(each: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [
-        (
-            row["path"] or "(own logic)",
-            _number(row["pj_per_op"]),
-            _number(row["glitch_pj_per_op"]),
-            f"{row['ge']:.0f}",
+    """A row a module; modules that differ in their number alone, such as lanes, make one."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in each["split"]:
+        groups.setdefault(re.sub(r"\d+(?=\.|$)", "*", row["path"]), []).append(row)
+    rows = []
+    for path, members in groups.items():
+        late = [m["glitch_pj_per_op"] for m in members if m["glitch_pj_per_op"] is not None]
+        number = f" ({len(members)})" if "*" in path else ""
+        rows.append(
+            (
+                f"{path or '(own logic)'}{number}",
+                _number(sum(m["pj_per_op"] for m in members)),
+                _number(sum(late) if late else None),
+                f"{sum(m['ge'] for m in members):.0f}",
+            )
         )
-        for row in each["split"]
-    ]
+    return sorted(rows, key=lambda row: -float(row[1]))
