@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.synth import liberty
-from narrowgauge.synth.gates import HIGH, Gates, Instance, MemoryInstance, ReadPort
+from narrowgauge.synth.gates import HIGH, LOW, Gates, Instance, MemoryInstance, ReadPort
 from narrowgauge.synth.library import Cell
 from narrowgauge.synth.netlist import SynthesisError
 
@@ -137,7 +137,7 @@ class Simulator:
         self._memories = [_Memory(memory, streams) for memory in gates.memories]
         self._steps = self._schedule()
         self._registers = [
-            _registers(gates.library.cells[kind], cells)
+            _registers(gates, gates.library.cells[kind], cells)
             for kind, cells in _by(gates.flip_flops, lambda cell: cell.kind).items()
         ]
 
@@ -213,11 +213,19 @@ def _by(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
     return groups
 
 
-def _registers(cell: Cell, group: Sequence[Instance]) -> _Registers:
-    unused = [pin for pin in cell.inputs if pin != cell.clock and pin not in cell.data]
-    if unused:
-        # Only plain flip-flops are mapped to: reset is synchronous and made of gates.
-        raise SynthesisError(f"flip-flop {cell.name} has the pins {', '.join(unused)}")
+def _registers(gates: Gates, cell: Cell, group: Sequence[Instance]) -> _Registers:
+    known = next(each for each in gates.library.tree.each("cell") if each.name == cell.name)
+    for name in ("clear", "preset"):
+        function = next(known.each("ff")).get(name)
+        for each in group if function else ():
+            # Reset is synchronous and made of gates: what a cell has beside is tied off.
+            tied = {pin: net == HIGH for pin, net in each.pins.items() if net in (LOW, HIGH)}
+            try:
+                active = liberty.evaluate(str(function), tied, True)
+            except UsageError:
+                active = True
+            if active:
+                raise SynthesisError(f"flip-flop {each.name}: {name} {function!r} is not tied off")
     outputs = []
     for pin, function in cell.outputs:
         wired = np.array([i for i, each in enumerate(group) if pin in each.pins], np.intp)

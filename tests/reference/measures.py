@@ -37,6 +37,7 @@ BEGIN, END = "<!-- measures:begin -->", "<!-- measures:end -->"
 """Around the README's table of them."""
 MEASURED = ("area", "delay", "energy", "gates", "verify", "proof")
 """Of every point of the registry."""
+_KINDS = ("zero_delay", "glitch")
 MUTATED = (
     *("lzc", "int_to_fp", "fp_add", "fp_mul"),
     *("mx_quantize/opal4_l8", "mx_quantize/mxint8_l8", "mx_quantize/mxfp4_l8"),
@@ -190,7 +191,7 @@ def _table(points: list[dict[str, Any]], per: str, *, brief: bool = False) -> st
     real = any("real" in p.get("energy", {}) for p in points)
     head = ["point", f"GE{'/MAC' if per == 'MAC' else ''}", "period ps", "MHz"]
     head += [f"pJ/{per} random", *([f"pJ/{per} real"] if real else [])]
-    head += ["vs bf16"] if per == "MAC" else []
+    head += ["real, less than bf16"] if per == "MAC" else []
     head += [] if brief else ["netlist", "claims", "mutants"]
     base = {p["macs"]: p for p in points if p["name"].startswith("bf16_dot/")}
     rows = []
@@ -202,9 +203,8 @@ def _table(points: list[dict[str, Any]], per: str, *, brief: bool = False) -> st
         row += [_pair(energy.get("random"), per)]
         row += [_pair(energy.get("real"), per)] if real else []
         if per == "MAC":
-            mine, other = _spent(energy.get("real")), base.get(point["macs"], {}).get("energy", {})
-            rival = _spent(other.get("real"))
-            row += [f"{rival / mine:.2f}x less" if mine and rival and mine < rival else ""]
+            other = base.get(point["macs"], {}).get("energy", {})
+            row += [_ratio(energy.get("real"), other.get("real"))]
         row += [] if brief else [_netlist(point), _proved(point), _killed(point)]
         rows.append(row)
     return markdown(head, rows)
@@ -233,18 +233,19 @@ def summary(data: Mapping[str, Any]) -> str:
     )
 
 
-def _spent(energy: Mapping[str, Any] | None) -> float | None:
-    """Energy of a MAC in pJ, with glitches."""
-    if energy is None or not energy["macs"] or energy["glitch"] is None:
-        return None
-    return float(energy["glitch"] / energy["macs"])
+def _ratio(mine: Mapping[str, Any] | None, rival: Mapping[str, Any] | None) -> str:
+    """How many times less energy a MAC takes, without and with glitches."""
+    if not (mine and rival) or mine == rival:
+        return ""
+    spent = [[each[kind] / each["macs"] for each in (rival, mine)] for kind in _KINDS]
+    return " / ".join(f"{theirs / ours:.1f}x" for theirs, ours in spent)
 
 
 def _pair(energy: Mapping[str, Any] | None, per: str) -> str:
     if energy is None:
         return ""
     share = energy["macs"] if per == "MAC" else 1
-    both = [energy["zero_delay"], energy["glitch"]]
+    both = [energy[kind] for kind in _KINDS]
     return " / ".join("" if e is None else f"{e / share:.3g}" for e in both)
 
 
