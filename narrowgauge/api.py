@@ -33,6 +33,7 @@ from narrowgauge.page import report
 from narrowgauge.prove import prove
 from narrowgauge.registry import Point
 from narrowgauge.sweep import sweep
+from narrowgauge.timing import timing
 
 if TYPE_CHECKING:
     from narrowgauge.report import Report
@@ -55,6 +56,7 @@ __all__ = [
     "report",
     "sweep",
     "synthesize",
+    "timing",
     "vectors",
     "verify",
 ]

@@ -78,7 +78,9 @@ def timing(
         raise UsageError(f"paths must be at least 1, got {paths}")
     model.Boundary(kind=boundary)  # type: ignore[arg-type]
     require("synth")
-    model.fo4_ps(nldm.tables(library.load(liberty)))
+    cells = library.load(liberty)
+    model.fo4_ps(nldm.tables(cells))
+    model.register(cells)
     target = None if output is None else outputs.folder(output)
     arguments = {
         "liberty": liberty,
@@ -187,9 +189,8 @@ class _Asked:
         seen = analysed[goal]
         if len(periods) == 1:
             goal, seen = "period", self._analyze(build(steps[0].document, top, self._cells))
-        first, *rest = [
-            path.to_json() for path in seen.paths(count, labels=self._labels(seen.gates))
-        ]
+        listed = [path.to_json() for path in seen.paths(count, labels=self._labels(seen.gates))]
+        first = listed[0] if listed else {"start": "", "end": "", "points": []}
         figures = {g: {**_figures(t), "ge": _ge(t.gates)} for g, t in analysed.items()}
         smallest = {"target_ps": None, **figures["area"], "met": True, "made": "area"}
         return {
@@ -203,7 +204,7 @@ class _Asked:
             "start": first["start"],
             "end": first["end"],
             "path": first["points"],
-            "paths": rest,
+            "paths": listed[1:],
             "netlists": figures,
             "memory": asdict(seen.sram) if seen.gates.memories else None,
             "curve": [
