@@ -3,6 +3,9 @@
 // Delays are inertial: an output that is told to go back before its change has come drops the
 // change. Everything that happens at one instant happens together: first nets change, then the
 // cells on them look at all their inputs, and the fastest of the changed ones decides when.
+//
+// A change counts by how far the net's voltage gets before it is turned back: it moves at a constant
+// rate, and takes the time of `swing` from rail to rail.
 
 #include <algorithm>
 #include <cstdint>
@@ -28,6 +31,15 @@ struct Pending {
     int32_t cause;  // index of the energy event, or -1
 };
 
+// A net on its way to a rail.
+struct Move {
+    double level;   // where it was when it set out, 0 to 1
+    int64_t time;   // when that was
+    int64_t cause;  // into `counts`, or -1
+    bool to;
+    bool moving;
+};
+
 }  // namespace
 
 extern "C" {
@@ -51,6 +63,7 @@ struct Netlist {
     const int32_t *fanout_pin;
     const int32_t *source;       // nets that change by themselves; the first is the clock, falling
     const int64_t *source_time;  // when each rises and falls
+    const int64_t *swing;        // of each net, time from rail to rail, rising and falling
 };
 
 // Simulates `samples` transitions of the given streams. Returns -1, or a net that did not end at
@@ -61,7 +74,19 @@ int64_t simulate(const Netlist *n, const uint64_t *before, const uint64_t *after
     std::vector<uint8_t> value(n->nets);
     std::vector<uint16_t> state(n->cells), moved(n->cells, 0);
     std::vector<Pending> pending(n->logic);
-    std::vector<int32_t> changed, affected;
+    std::vector<Move> moves(n->nets, Move{0.0, 0, -1, false, false});
+    std::vector<int32_t> changed, affected, moved_nets;
+    // Counts what a net has covered until `now`, or all of its way where it is not turned back.
+    auto cover = [&](int32_t net, int64_t now, bool turned) {
+        Move &own = moves[net];
+        double way = own.to ? 1.0 - own.level : own.level;
+        const int64_t swing = n->swing[2 * net + !own.to];
+        if (turned && swing > 0) way = std::min(way, double(now - own.time) / double(swing));
+        own.level += own.to ? way : -way;
+        toggles[net] += way;
+        if (own.to) rises[net] += way;
+        if (own.cause >= 0) counts[own.cause] += way;
+    };
     std::priority_queue<Event, std::vector<Event>, std::greater<Event>> queue;
     const int32_t clock = n->source[0];
     for (int64_t sample = 0; sample < samples; ++sample) {
@@ -79,6 +104,7 @@ int64_t simulate(const Netlist *n, const uint64_t *before, const uint64_t *after
             state[cell] = bits;
         }
         for (auto &each : pending) each = {false, false, 0, -1};
+        moved_nets.clear();
         for (int64_t i = 0; i < n->sources; ++i) {
             const int32_t net = n->source[i];
             const uint8_t to = i ? bit(after, net) : 0;
@@ -92,19 +118,26 @@ int64_t simulate(const Netlist *n, const uint64_t *before, const uint64_t *after
             for (; !queue.empty() && queue.top().time == now; queue.pop()) {
                 const Event event = queue.top();
                 int32_t net;
+                int64_t cause = -1;
                 if (event.driver < n->logic) {
                     Pending &own = pending[event.driver];
                     if (!own.waiting || own.stamp != event.stamp) continue;
                     own.waiting = false;
                     net = n->out[event.driver];
-                    if (own.cause >= 0) counts[n->counter[event.driver] + own.cause] += 1;
+                    if (own.cause >= 0) cause = n->counter[event.driver] + own.cause;
                 } else {
                     net = n->source[event.driver - n->logic];
                 }
                 value[net] ^= 1;
                 if (net != clock) {
-                    toggles[net] += 1;
-                    rises[net] += value[net];
+                    Move &own = moves[net];
+                    if (own.moving) {
+                        cover(net, now, true);
+                    } else {
+                        own.level = !value[net];
+                        moved_nets.push_back(net);
+                    }
+                    own = {own.level, now, cause, bool(value[net]), true};
                     *latest = std::max(*latest, now);
                 }
                 changed.push_back(net);
@@ -151,6 +184,10 @@ int64_t simulate(const Netlist *n, const uint64_t *before, const uint64_t *after
                 own.cause = n->arcs[n->lookup[kind] + (fastest << variables) + state[cell]];
                 queue.push({now + delay, cell, own.stamp});
             }
+        }
+        for (const int32_t net : moved_nets) {
+            cover(net, 0, false);
+            moves[net].moving = false;
         }
         for (int64_t net = 0; net < n->nets; ++net)
             if (net != clock && value[net] != bit(after, net)) return net;

@@ -82,6 +82,7 @@ class Glitches:
     period_ps : of the clock
     share : chance that a stream's cycle is simulated
     seed : of the choice
+    swings : whether a pulse too short for its net to reach the rail counts by how far it gets
 
     Attributes
     ----------
@@ -98,6 +99,7 @@ class Glitches:
         period_ps: float,
         share: float,
         seed: int = 0,
+        swings: bool = True,
     ) -> None:
         if not 0 < share <= 1:
             raise UsageError(f"the share of simulated cycles must be in 0..1, got {share}")
@@ -105,7 +107,7 @@ class Glitches:
         self.share = share
         self.latest_ps = 0.0
         self._settled = Counter(gates, power)
-        self.layout = Layout(gates, self._settled.cells, timing, period_ps)
+        self.layout = Layout(gates, self._settled.cells, timing, period_ps, swings=swings)
         self._simulator = library()
         self._simulator.simulate.restype = ctypes.c_int64
         self._rng = np.random.default_rng(seed)

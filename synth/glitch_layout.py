@@ -19,6 +19,7 @@ FS = 1000
 _POINTERS = (
     *("kind", "first", "pins", "delay", "out", "counter", "table", "functions", "lookup", "arcs"),
     *("hidden", "fanout_first", "fanout_cell", "fanout_pin", "source", "source_time"),
+    "swing",
 )
 _SIZES = ("nets", "cells", "logic", "sources", "words")
 
@@ -38,13 +39,20 @@ class Layout:
     cells : its cells by kind, from `narrowgauge.synth.activity.by_kind`
     timing : delays and arrivals
     period_ps : the clock falls in the middle of it
+    swings : whether nets take time from rail to rail; without, every change is a whole one
 
     A flip-flop is a sink with its input pins and its state as variables. States have nets of their
     own behind those of the netlist; they hold what the clock has made of them all cycle long.
     """
 
     def __init__(
-        self, gates: Gates, cells: dict[str, Cells], timing: Timing, period_ps: float
+        self,
+        gates: Gates,
+        cells: dict[str, Cells],
+        timing: Timing,
+        period_ps: float,
+        *,
+        swings: bool = True,
     ) -> None:
         self.gates, self.cells = gates, cells
         self.states = np.full(len(gates.cells), -1, np.int64)
@@ -62,6 +70,10 @@ class Layout:
         self._kinds()
         self._cells(timing)
         self._sources(timing, period_ps)
+        swing = np.zeros((self.nets, 2))
+        if swings:
+            swing[: gates.nets] = np.nan_to_num(timing.slew) * _whole(gates)
+        self.arrays["swing"] = np.rint(swing * FS).astype(np.int64)
 
     def _kinds(self) -> None:
         powers: list[CellPower] = [self.cells[kind].power for kind in self.order]
@@ -166,6 +178,18 @@ class Layout:
             words=words,
             **pointers,
         )
+
+
+def _whole(gates: Gates) -> float:
+    """Time from rail to rail over the library's slew, which is that between its thresholds."""
+    tree = gates.library.tree
+
+    def threshold(which: str, otherwise: float) -> float:
+        edges = [tree.get(f"slew_{which}_threshold_pct_{edge}") for edge in ("rise", "fall")]
+        return sum(otherwise if each is None else float(each) for each in edges) / 2
+
+    derate = float(tree.get("slew_derate_from_library") or 1.0)
+    return derate * 100 / (threshold("upper", 80.0) - threshold("lower", 20.0))
 
 
 def _steps(time: float) -> int:

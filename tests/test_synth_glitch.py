@@ -46,7 +46,8 @@ def cycles(multiplier: Gates) -> Cycles:
 
 
 def _glitches(gates: Gates, **settings: Any) -> glitch.Glitches:
-    given = {"period_ps": 1000.0, "share": 1.0, **settings}
+    # Whole pulses, unless a test is about parts of them.
+    given = {"period_ps": 1000.0, "share": 1.0, "swings": False, **settings}
     return glitch.Glitches(gates, power(gates.library), sta.analyze(gates), **given)
 
 
@@ -75,6 +76,57 @@ def test_no_fewer_changes_and_the_same_parity(multiplier: Gates, cycles: Cycles)
 
 def _net_change(made: glitch.Glitches) -> np.ndarray:
     return made.settled.rises * 2 - made.settled.toggles
+
+
+def test_short_pulses_count_in_part(multiplier: Gates, cycles: Cycles) -> None:
+    """Between no glitch and whole ones; what every net covers in the end is the same."""
+    whole, part = _run(multiplier, cycles), _run(multiplier, cycles, swings=True)
+    most, some, least = whole.activity, part.activity, part.settled
+    assert (some.toggles <= most.toggles + 1e-9).all()
+    assert (some.toggles >= least.toggles - 1e-9).all()
+    assert least.toggles.sum() < some.toggles.sum() < most.toggles.sum()
+    assert np.allclose(some.rises * 2 - some.toggles, _net_change(part))
+    model = Model(multiplier, power(multiplier.library), sta.analyze(multiplier))
+    totals = [model.evaluate(each, 1000.0).total for each in (least, some, most)]
+    assert totals == sorted(totals)
+
+
+def test_a_pulse_by_hand() -> None:
+    """A NAND of a signal and its inverse, three inverters late, dips for as long as they take."""
+    ports = {
+        "clk": {"direction": "input", "bits": [2]},
+        "a": {"direction": "input", "bits": [3]},
+        "y": {"direction": "output", "bits": [7]},
+    }
+    cells: dict[str, Any] = {
+        f"i{i}": {"type": "INV_X1", "connections": {"A": [3 + i], "ZN": [4 + i]}} for i in range(3)
+    }
+    cells["g"] = {"type": "NAND2_X1", "connections": {"A1": [3], "A2": [6], "ZN": [7]}}
+    module = {"ports": ports, "cells": cells, "netnames": {}}
+    gates = build({"modules": {"top": module}}, "top", library.load("nangate45"))
+    (a,), (y,) = gates.inputs["a"], gates.outputs["y"]
+    before = np.zeros((gates.nets, 1), np.uint64)
+    before[1] = before[y] = 1
+    chain = [next(c for c in gates.logic if c.name == f"i{i}").pins["ZN"] for i in range(3)]
+    before[chain[0]] = before[chain[2]] = 1
+    after = before.copy()
+    after[a] = after[chain[1]] = 1
+    after[chain[0]] = after[chain[2]] = 0
+    made = _glitches(gates)
+    delays = _delays(made, gates)
+    index = {cell.name: i for i, cell in enumerate(gates.logic)}
+    late = sum(delays[index[f"i{i}"], "A", i % 2] for i in range(3))
+    width = late + delays[index["g"], "A2", 1] - delays[index["g"], "A1", 0]
+    for times, covered in ((0.5, 2.0), (1.0, 2.0), (2.0, 1.0), (8.0, 0.25)):
+        made = _glitches(gates)
+        made.layout.arrays["swing"][y] = round(times * width)
+        made.run(before, after, [0])
+        assert made._toggles[y] == pytest.approx(covered, rel=1e-3)
+        assert made._rises[y] == pytest.approx(covered / 2, rel=1e-3)
+        assert made._toggles[chain[2]] == 1
+    # NanGate45's slews run from 30 % to 70 %.
+    slow = _glitches(gates, swings=True).layout.arrays["swing"][y]
+    assert slow.tolist() == np.rint(2500 * sta.analyze(gates).slew[y]).tolist()
 
 
 def test_share_takes_a_part(multiplier: Gates, cycles: Cycles) -> None:
