@@ -8,22 +8,26 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from narrowgauge import design, registry, tasks, workers
 from narrowgauge import output as outputs
 from narrowgauge.cache import Cache, fingerprint
 from narrowgauge.doctor import require
-from narrowgauge.gates import GOALS, netlists
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.registry import Point
-from narrowgauge.synth import boundary as model
-from narrowgauge.synth import curve, flow, library, nldm, origin, sta
-from narrowgauge.synth.gates import Gates, build
-from narrowgauge.synth.job import Netlists
-from narrowgauge.synth.library import Library
+
+if TYPE_CHECKING:
+    from narrowgauge.synth.curve import Step
+    from narrowgauge.synth.gates import Gates
+    from narrowgauge.synth.job import Netlists
+    from narrowgauge.synth.library import Library
+    from narrowgauge.synth.sta import Timing
 
 __all__ = ["delay", "timing", "unmet"]
+
+GOALS = ("area", "speed")
+"""The mappings of a design."""
 
 _OPERATIONS = 512
 """Transactions by which the RTL's names are found in a netlist."""
@@ -61,6 +65,9 @@ def timing(
     UsageError : a library without timing, a period that is not positive, periods and a curve both
     MissingToolError : no Yosys
     """
+    from narrowgauge.synth import boundary as model
+    from narrowgauge.synth import library, nldm
+
     listed = (names,) if isinstance(names, str) else tuple(names)
     selected = registry.points(*listed, **(overrides or {}))
     if not selected:
@@ -142,6 +149,9 @@ def delay(
     next worst, "netlists" the figures of the flow's two netlists, "curve" the netlist of least area
     and one for each period; "memory" is the model of memories, or None.
     """
+    from narrowgauge.gates import netlists
+    from narrowgauge.synth import flow, library
+
     point, cells = tasks.find(name, overrides), library.load(liberty)
     kept = Cache(cache / "timing")
     key = {
@@ -164,18 +174,24 @@ class _Asked:
     """One point in one library."""
 
     def __init__(
-        self, point: Point, cells: Library, made: Netlists, boundary: str, cache: Path
+        self, point: Point, cells: "Library", made: "Netlists", boundary: str, cache: Path
     ) -> None:
+        from narrowgauge.synth.boundary import Boundary
+
         self._point, self._cells, self._made, self._cache = point, cells, made, cache
-        self._boundary = model.Boundary(kind=boundary)  # type: ignore[arg-type]
+        self._boundary = Boundary(kind=boundary)  # type: ignore[arg-type]
 
     def measure(
         self, goal: str, periods: tuple[float, ...], points: int, count: int
     ) -> dict[str, Any]:
         """Everything that was asked for."""
+        from narrowgauge.synth import curve, nldm
+        from narrowgauge.synth.boundary import fo4_ps, register
+        from narrowgauge.synth.gates import build
+
         top, record = self._point.identifier, self._made.record
         analysed = {g: self._analyze(build(self._made.mapped(g), top, self._cells)) for g in GOALS}
-        steps: list[curve.Step] = []
+        steps: list[Step] = []
         if periods or points:
             found = curve.explore(
                 self._made,
@@ -197,8 +213,8 @@ class _Asked:
             "goal": goal,
             "library": record.library,
             "boundary": self._boundary.kind,
-            "register": model.register(self._cells),
-            "fo4_ps": model.fo4_ps(nldm.tables(self._cells)),
+            "register": register(self._cells),
+            "fo4_ps": fo4_ps(nldm.tables(self._cells)),
             **_figures(seen),
             "ge": _ge(seen.gates),
             "start": first["start"],
@@ -222,19 +238,22 @@ class _Asked:
             ],
         }
 
-    def _analyze(self, gates: Gates) -> sta.Timing:
+    def _analyze(self, gates: "Gates") -> "Timing":
+        from narrowgauge.synth import sta
+
         return sta.analyze(gates, boundary=self._boundary)
 
-    def _labels(self, gates: Gates) -> Mapping[int, str]:
+    def _labels(self, gates: "Gates") -> Mapping[int, str]:
         """Names of the RTL for nets of the mapped netlist."""
         from narrowgauge.energy import work
+        from narrowgauge.synth import origin
 
         emitted = design.emitted(self._point, self._cache)
         beats = work(self._point, emitted, "random", _OPERATIONS, 1).beats
         return origin.trace(self._made.rtl, gates, emitted.text, beats).labels
 
 
-def _figures(seen: sta.Timing) -> dict[str, Any]:
+def _figures(seen: "Timing") -> dict[str, Any]:
     return {
         "period_ps": seen.period_ps,
         "fmax_mhz": seen.fmax_mhz,
@@ -243,6 +262,6 @@ def _figures(seen: sta.Timing) -> dict[str, Any]:
     }
 
 
-def _ge(gates: Gates) -> float:
+def _ge(gates: "Gates") -> float:
     area = math.fsum(gates.library.cells[cell.kind].area for cell in gates.cells)
     return area / gates.library.nand2_area
