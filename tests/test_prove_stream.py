@@ -1,6 +1,9 @@
 """Claims about streams: proved of what is right, refuted of what is broken, and replayed."""
 
+import importlib
+import inspect
 import random
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -182,6 +185,75 @@ def test_broken_designs_are_refuted(small: Make, family: str, fault: str, rule: 
     assert said == trace.text.splitlines()[-1] or rule == "origin"
     # The right design passes it.
     assert not judge(form, trace, [simulated(component(family), run) for run in trace.runs])
+
+
+UNIT_FAULTS = (
+    # The buffer is written over while it waits to be read.
+    (
+        "mx_quantize",
+        {"k": 16, "n": 2, "lanes": 8},
+        "mx_quantize",
+        "self.i.ready.eq(~busy | emit | (write_beat != read_beat))",
+        "self.i.ready.eq(1)",
+        "stable",
+    ),
+    # The sum is not begun anew.
+    ("bf16_dot", {"lanes": 2}, "window", "fresh.eq(term_last)", "fresh.eq(0)", "origin"),
+    # A weight is kept from a cycle in which nothing is offered.
+    (
+        "mx_dot",
+        {"k": 16, "lanes": 8, "n": 2},
+        "mx_dot",
+        "with m.If(run & self.i.valid & here):",
+        "with m.If(run & here):",
+        "origin",
+    ),
+    # Beats are counted while they wait.
+    (
+        "mx_dot",
+        {"k": 16, "lanes": 8, "n": 2},
+        "mx_dot",
+        "with m.If(run & self.i.valid):\n            m.d.sync += number",
+        "with m.If(self.i.valid):\n            m.d.sync += number",
+        "schedule",
+    ),
+)
+
+
+@pytest.mark.parametrize(("unit", "overrides", "file", "old", "new", "rule"), UNIT_FAULTS)
+def test_broken_units_are_refuted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unit: str,
+    overrides: dict[str, int],
+    file: str,
+    old: str,
+    new: str,
+    rule: str,
+) -> None:
+    entry = registry.find(unit)
+    params = entry.params(next(iter(entry.points)), **overrides)
+    source = importlib.import_module(f"narrowgauge.hdl.units.{file}")
+    text = inspect.getsource(source)
+    assert text.count(old) == 1
+    changed = types.ModuleType(source.__name__)
+    exec(compile(text.replace(old, new), file, "exec"), vars(changed))
+    if file == unit:
+        made = getattr(changed, entry.component.__name__)(params)
+    else:
+        home = importlib.import_module(entry.component.__module__)
+        monkeypatch.setattr(home, "Accumulator", changed.Accumulator)
+        made = entry.component(params)
+    written = emit.Emitted(
+        name="top", text=emit.rtlil(made, "top"), latency=made.latency, interval=made.interval
+    )
+    context = Context(
+        name=unit, design=written, params=params, golden=entry.golden, folder=tmp_path, limit=60
+    )
+    proof = settle(context, rule)
+    assert proof.status == "refuted", proof.reason
+    assert isinstance(proof.counterexample, Trace)
+    assert stream.replay(context, proof.counterexample)
 
 
 def test_a_register_that_reset_forgets(small: Make) -> None:

@@ -88,15 +88,15 @@ def _counted(shape: Shape, trace: Trace, run: Sequence[Drive], rows: Sequence[Ro
     owed = beats = given = silent = refused = 0
     for cycle, (drive, row) in enumerate(zip(run, rows, strict=True)):
         ends = drive.last if shape.by_last else beats % shape.block == shape.block - 1
-        silent = silent + 1 if owed and not row.valid else 0
+        silent = silent + 1 if owed > 0 and not row.valid else 0
         if drive.valid and row.ready:
             refused = 0
         elif drive.valid and not (row.valid and not drive.ready):
             refused += 1
         if trace.rule == "count" and row.valid:
-            if not owed and not (drive.valid and ends):
+            if owed <= 0 and not (drive.valid and ends):
                 return f"cycle {cycle}: an output beat although none is due"
-            if drive.ready and not owed and not row.ready:
+            if drive.ready and owed <= 0 and not row.ready:
                 return f"cycle {cycle}: an output beat of an input beat that is not taken"
             if shape.marks is not None and row.last != shape.marks[given % shape.answer]:
                 return f"cycle {cycle}: m_axis_tlast is {row.last} on beat {given} given"
