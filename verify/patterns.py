@@ -36,6 +36,8 @@ PATTERNS = (
     Pattern(name="both", source="random", sink="random"),
     Pattern(name="bursty", source="bursty", sink="bursty"),
     Pattern(name="stalls", source="stalls", sink="stalls"),
+    # The source fills what it can while nothing leaves.
+    Pattern(name="blocked", source="always", sink="stalls"),
     Pattern(name="patient", source="always", sink="patient"),
     Pattern(name="reset", source="random", sink="random", reset=True),
     Pattern(name="throughput", source="always", sink="always"),

@@ -115,8 +115,9 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     """All pairs up to 16 bits; else corners with corners, any pairs, and products at the edges.
 
     A quarter of the random products lies about the smallest subnormal, normal or largest value of
-    the result, an eighth has a subnormal operand, an eighth has few significand bits (ties), and a
-    quarter lies half-way between two subnormal results.
+    the result, an eighth has a subnormal operand, an eighth has few significand bits (ties), an
+    eighth lies half-way between two subnormal results, and an eighth is just above half of the
+    smallest.
     """
     fa, fb = params.a_format, params.b_format
     size = sizes(level, 2_000, 120_000)
@@ -139,8 +140,13 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     short_b = any_b & ~((np.int64(1) << rng.integers(0, fb.mantissa_bits + 1, size)) - 1)
     short = (part == 2) | (part == 0)
     any_a, any_b = np.where(short, short_a, any_a), np.where(short, short_b, any_b)
-    any_b = np.where(part >= 6, _halves(params, short_a, short_b), any_b)
-    any_a = np.where(part >= 6, short_a, any_a)
+    any_b = np.where(part == 6, _placed(params, short_a, short_b, leading=False), any_b)
+    any_a = np.where(part == 6, short_a, any_a)
+    # One bit, of any weight, beside the leading one.
+    lone_a = any_a & ~np.int64(fa.mantissa_mask)
+    lone_a |= np.int64(1) << rng.integers(0, fa.mantissa_bits, size)
+    lone_b = _placed(params, lone_a, any_b & ~np.int64(fb.mantissa_mask), leading=True)
+    any_a, any_b = np.where(part == 7, lone_a, any_a), np.where(part == 7, lone_b, any_b)
     length = rng.integers(0, fa.mantissa_bits + 1, size)
     small = (any_a & fa.sign_mask) | ((any_a & fa.mantissa_mask) >> length)
     any_a = np.where(part == 3, small, any_a)
@@ -149,14 +155,14 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     return {"a": np.concatenate([a, any_a]), "b": np.concatenate([b, any_b])}
 
 
-def _halves(params: Params, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`b` with the exponent that puts the last one of a * b at half a unit of the subnormals."""
+def _placed(params: Params, a: np.ndarray, b: np.ndarray, *, leading: bool) -> np.ndarray:
+    """`b` with the exponent that puts the leading or the last one of a * b at half a subnormal."""
     fb = params.b_format
     b = (b & ~np.int64(fb.exponent_mask)) | (fb.bias << fb.mantissa_bits)
     left, right = vector.unpack(params.a_format, a), vector.unpack(fb, b)
     product = left.significand * right.significand
-    zeros = vector.bit_length(product & -product) - 1
-    step = params.format.quantum - 1 - (left.exponent + right.exponent + zeros)
+    place = vector.bit_length(product if leading else product & -product) - 1
+    step = params.format.quantum - 1 - (left.exponent + right.exponent + place)
     field = np.clip(fb.bias + step, 0, (1 << fb.exponent_bits) - 1) << fb.mantissa_bits
     return (b & ~np.int64(fb.exponent_mask)) | field
 

@@ -130,7 +130,12 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     top = ((rng.integers(1, 255, count) << 7) | 0x7F)[full]
     a[full] = top[:, None] | (rng.integers(0, 2, (len(top), 1)) << 15)
     b[full] = 0x3FFF
-    return {"a": a, "b": b, "last": ends(rng, count)}
+    last = ends(rng, count)
+    # Beats that take back the one before, but for one operand at most: few bits are left.
+    for row in np.flatnonzero((rng.random(count - 1) < 0.2) & (last[:-1] == 0)) + 1:
+        a[row], b[row] = a[row - 1] ^ 0x8000, b[row - 1]
+        b[row, rng.integers(params.lanes)] ^= 1 << rng.integers(0, 9)
+    return {"a": a, "b": b, "last": last}
 
 
 def _real(params: Params, rng: np.random.Generator) -> Batch:

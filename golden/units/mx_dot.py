@@ -183,6 +183,11 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
         codes[extreme] = (top * signs)[extreme]
         sparse = rng.random(count) < 0.1
         codes[sparse] *= rng.random((int(sparse.sum()), params.k)) < 2 / params.k
+    # Sums that are multiples of powers of two, for the carries of a negation.
+    few = rng.random(count) < 0.1
+    ones = np.arange(params.k) < (1 << rng.integers(0, params.k.bit_length(), (count, 1)))
+    a[few] = rng.permuted(ones, axis=1)[few]
+    w[few] = rng.choice([-1, 1], (count, 1))[few]
     last = ends(rng, count)
     # Whole dot products whose results are subnormal.
     dot = np.cumsum(last) - last
@@ -198,7 +203,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
         # Distances from the scale that fall on, inside and beyond the window.
         field = a_scale[:, None] + rng.integers(-4, params.fraction + 12, shape)
         outliers = random_bf16(rng, np.clip(field, 0, 254))
-        corner = rng.random(shape) < 0.04
+        corner = rng.random(shape) < 0.06
         outliers[corner] = rng.choice(SPECIAL_BF16, int(corner.sum()))
         positions = np.argsort(rng.random((count, params.k)), axis=1)[:, : params.n]
         same = rng.random(count) < 0.05
@@ -211,6 +216,12 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
         batch |= {"outliers": outliers, "positions": positions}
         valid = rng.random(count) < 0.6
         np.put_along_axis(a, positions, np.where(valid[:, None], 0, _at(a, positions)), axis=1)
+    # Blocks that take back the one before, but for a weight at most: few bits are left.
+    for row in np.flatnonzero((rng.random(count - 1) < 0.2) & (last[:-1] == 0)) + 1:
+        for field in batch.values():
+            field[row] = field[row - 1]
+        w[row] = -w[row]
+        w[row, rng.integers(params.k)] = rng.integers(-top_w, top_w + 1)
     return batch | {"last": last}
 
 
