@@ -11,8 +11,9 @@ from typing import Any
 from narrowgauge.verify.prove.claims import Claim, Context, Proof, Stopwatch
 from narrowgauge.verify.prove.stream_judge import judge
 from narrowgauge.verify.prove.stream_netlist import Netlist, netlist
+from narrowgauge.verify.prove.stream_question import Question, Settled
 from narrowgauge.verify.prove.stream_replay import Frame, beats, fill, observe
-from narrowgauge.verify.prove.stream_rules import RULES, Question, Settled
+from narrowgauge.verify.prove.stream_rules import RULES
 from narrowgauge.verify.prove.stream_shape import Shape, shape
 from narrowgauge.verify.prove.stream_trace import Drive, Row, Trace, show
 
