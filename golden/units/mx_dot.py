@@ -222,6 +222,10 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
             field[row] = field[row - 1]
         w[row] = -w[row]
         w[row, rng.integers(params.k)] = rng.integers(-top_w, top_w + 1)
+    # The least and the most that a sum can be.
+    extreme_rows = rng.permutation(count)[:6]
+    a[extreme_rows] = top_a
+    w[extreme_rows] = np.resize([top_w, -top_w], len(extreme_rows))[:, None]
     return batch | {"last": last}
 
 
