@@ -203,7 +203,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
         # Distances from the scale that fall on, inside and beyond the window.
         field = a_scale[:, None] + rng.integers(-4, params.fraction + 12, shape)
         outliers = random_bf16(rng, np.clip(field, 0, 254))
-        corner = rng.random(shape) < 0.06
+        corner = rng.random(shape) < 0.04
         outliers[corner] = rng.choice(SPECIAL_BF16, int(corner.sum()))
         positions = np.argsort(rng.random((count, params.k)), axis=1)[:, : params.n]
         same = rng.random(count) < 0.05
@@ -213,6 +213,10 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
         if params.n > 1:
             outliers[pairs, 1] = outliers[pairs, 0] ^ 0x8000
             w[pairs, positions[pairs, 1]] = w[pairs, positions[pairs, 0]]
+        # Infinities of both signs, some at a weight of 0.
+        hot = rng.permutation(count)[:8]
+        outliers[hot, 0] = np.resize([0x7F80, 0xFF80], len(hot))
+        w[hot[: len(hot) // 2], positions[hot[: len(hot) // 2], 0]] = 0
         batch |= {"outliers": outliers, "positions": positions}
         valid = rng.random(count) < 0.6
         np.put_along_axis(a, positions, np.where(valid[:, None], 0, _at(a, positions)), axis=1)
