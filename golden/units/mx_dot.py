@@ -183,11 +183,6 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
         codes[extreme] = (top * signs)[extreme]
         sparse = rng.random(count) < 0.1
         codes[sparse] *= rng.random((int(sparse.sum()), params.k)) < 2 / params.k
-    # Sums that are multiples of powers of two, for the carries of a negation.
-    few = rng.random(count) < 0.1
-    ones = np.arange(params.k) < (1 << rng.integers(0, params.k.bit_length(), (count, 1)))
-    a[few] = rng.permuted(ones, axis=1)[few]
-    w[few] = rng.choice([-1, 1], (count, 1))[few]
     last = ends(rng, count)
     # Whole dot products whose results are subnormal.
     dot = np.cumsum(last) - last
@@ -213,24 +208,48 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
         if params.n > 1:
             outliers[pairs, 1] = outliers[pairs, 0] ^ 0x8000
             w[pairs, positions[pairs, 1]] = w[pairs, positions[pairs, 0]]
-        # Infinities of both signs, some at a weight of 0.
-        hot = rng.permutation(count)[:8]
-        outliers[hot, 0] = np.resize([0x7F80, 0xFF80], len(hot))
-        w[hot[: len(hot) // 2], positions[hot[: len(hot) // 2], 0]] = 0
         batch |= {"outliers": outliers, "positions": positions}
         valid = rng.random(count) < 0.6
         np.put_along_axis(a, positions, np.where(valid[:, None], 0, _at(a, positions)), axis=1)
+    _directed(params, batch | {"last": last}, rng)
+    return batch | {"last": last}
+
+
+def _directed(params: Params, batch: Batch, rng: np.random.Generator) -> None:
+    """What random blocks hardly meet, written over some of them."""
+    a, w, last = batch["a"], batch["w"], batch["last"]
+    count = len(a)
+    top_a, top_w = ((1 << (bits - 1)) - 1 for bits in (params.a_bits, params.w_bits))
+    # Sums that are a power of two and nothing else, for the carries of a negation.
+    few = np.flatnonzero(rng.random(count) < 0.1)
+    chosen = np.arange(params.k) < (1 << rng.integers(0, params.k.bit_length(), (len(few), 1)))
+    a[few] = rng.permuted(chosen, axis=1) << rng.integers(0, params.a_bits - 1, (len(few), 1))
+    w[few] = rng.choice([-1, 1], (len(few), 1)) << rng.integers(0, params.w_bits - 1, (len(few), 1))
+    if params.n:
+        outliers, positions = batch["outliers"], batch["positions"]
+        outliers[few] = 0
+        # One outlier at any distance above the INT sum.
+        alone = np.flatnonzero(rng.random(count) < 0.2)
+        field = batch["a_scale"][alone] + rng.integers(0, params.fraction + 4, len(alone))
+        outliers[alone] = 0
+        outliers[alone, 0] = random_bf16(rng, np.clip(field, 1, 254))
+        # Infinities of both signs in every slot, half of them at a weight of 0.
+        hot = rng.permutation(count)[: min(4 * params.n, count // 16)]
+        slot = np.arange(len(hot)) // 4 % params.n
+        outliers[hot] &= 0xBFFF
+        outliers[hot, slot] = np.resize([0x7F80, 0xFF80], len(hot))
+        w[hot, positions[hot, slot]] = np.resize([0, 0, 1, -1], len(hot))
     # Blocks that take back the one before, but for a weight at most: few bits are left.
-    for row in np.flatnonzero((rng.random(count - 1) < 0.2) & (last[:-1] == 0)) + 1:
-        for field in batch.values():
-            field[row] = field[row - 1]
+    for row in np.flatnonzero((rng.random(count - 1) < 0.25) & (last[:-1] == 0)) + 1:
+        for name, field in batch.items():
+            if name != "last":
+                field[row] = field[row - 1]
         w[row] = -w[row]
         w[row, rng.integers(params.k)] = rng.integers(-top_w, top_w + 1)
     # The least and the most that a sum can be.
-    extreme_rows = rng.permutation(count)[:6]
-    a[extreme_rows] = top_a
-    w[extreme_rows] = np.resize([top_w, -top_w], len(extreme_rows))[:, None]
-    return batch | {"last": last}
+    full = rng.permutation(count)[:6]
+    a[full] = top_a
+    w[full] = np.resize([top_w, -top_w], len(full))[:, None]
 
 
 def _at(codes: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -124,7 +124,7 @@ def _settle(folder: Path, number: int, limit: float) -> Settled:
             # Without bounded model checking, interpolation and BDDs: they settle nothing that the
             # rest does not, and do not heed the time.
             script = f"miter 0.aig {number}.aig; dprove -b -j -V 0 -T {max(1, round(limit))}"
-            said = _abc(script, folder, 2 * limit + 300)
+            said = _abc(script, folder, 2 * limit)
             method = "no sequence tells it apart (induction, pdr)"
     if "Networks are equivalent" in said:
         return Settled(status="equivalent", reason=method)
@@ -153,7 +153,8 @@ def settle(
 ) -> list[Settled]:
     """The verdict on each fault of a flattened design with the payloads `given` and `made`.
 
-    `limit` is in seconds of the last engine, a fault. Needs pyosys, which brings ABC
+    `limit` is in seconds, of one engine; all of them take three times as long at most. Needs
+    pyosys, which brings ABC
     (`MissingToolError`).
     """
     if not faults:
