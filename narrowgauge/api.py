@@ -15,6 +15,7 @@ Verification and synthesis are imported by the calls that need them: generating 
 Amaranth and NumPy only.
 """
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ from narrowgauge.sweep import sweep
 from narrowgauge.timing import timing
 
 if TYPE_CHECKING:
+    from narrowgauge.energy import energy
+    from narrowgauge.gates import gates
     from narrowgauge.report import Report
     from narrowgauge.synth.record import Record
     from narrowgauge.verify.result import Result
@@ -47,7 +50,9 @@ __all__ = [
     "NarrowgaugeError",
     "Simulator",
     "doctor",
+    "energy",
     "flow",
+    "gates",
     "generate",
     "model",
     "mutate",
@@ -69,6 +74,13 @@ PathLike = str | os.PathLike[str]
 
 LEVELS: tuple[Level, ...] = ("smoke", "full", "real")
 SIMULATORS: tuple[Simulator, ...] = ("verilator", "icarus")
+
+
+def __getattr__(name: str) -> Any:
+    """`energy` and `gates`, whose modules need verification and synthesis, when first asked for."""
+    if name in ("energy", "gates"):
+        return getattr(importlib.import_module(f"narrowgauge.{name}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def points(names: Names = (), *, overrides: Overrides = None) -> list[Point]:
