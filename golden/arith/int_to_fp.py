@@ -141,8 +141,13 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
         tiny = (rng.integers(0, 4, value.shape) == 0) & (half <= high)
         value = np.where(tiny, np.where(value < 0, -half, half), value)
         scale = np.where(tiny, fmt.quantum - 1 - place, scale)
-    value = np.concatenate([np.repeat(edge, 3), value])
-    scale = np.concatenate([np.resize([least, 0, most], 3 * len(edge)), scale])
+    # The outermost integers at every place about the subnormals.
+    sweep = np.arange(fmt.quantum - params.int_width - 1, fmt.emin + 2)
+    ends = np.array([low, high, 1])
+    value = np.concatenate([np.repeat(edge, 3), np.tile(ends, len(sweep)), value])
+    scale = np.concatenate(
+        [np.resize([least, 0, most], 3 * len(edge)), np.repeat(sweep, len(ends)), scale]
+    )
     return _batch(params, value, np.clip(scale, least, most))
 
 

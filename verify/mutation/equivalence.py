@@ -154,8 +154,7 @@ def settle(
     """The verdict on each fault of a flattened design with the payloads `given` and `made`.
 
     `limit` is in seconds, of one engine; all of them take three times as long at most. Needs
-    pyosys, which brings ABC
-    (`MissingToolError`).
+    pyosys, which brings ABC (`MissingToolError`).
     """
     if not faults:
         return []
