@@ -16,7 +16,7 @@ from typing import Literal
 
 from narrowgauge.golden.errors import MissingToolError
 from narrowgauge.golden.payload import Payload
-from narrowgauge.verify.mutation.faults import Fault
+from narrowgauge.verify.mutation.faults import SELECT, SELECT_BITS, Fault
 from narrowgauge.verify.prove import yosys
 
 __all__ = ["Settled", "settle"]
@@ -70,19 +70,37 @@ def _environment(top: str, given: Payload, made: Payload) -> str:
 module environment(
   input clk, input rst,
   input [{given.data_width - 1}:0] s_tdata, input s_tlast, input s_tvalid, output s_tready,
-  output [{made.data_width - 1}:0] m_tdata, output m_tlast, output m_tvalid, input m_tready
+  output [{made.data_width - 1}:0] m_tdata, output m_tlast, output m_tvalid, input m_tready,
+  input [{SELECT_BITS - 1}:0] {SELECT}
 );
   wire [{given.data_width - 1}:0] held;
   wire [{made.data_width - 1}:0] data;
   wire last;
 {held}
   {top} dut (
-    .clk(clk), .rst(rst),
+    .clk(clk), .rst(rst), .{SELECT}({SELECT}),
     .s_axis_tdata(held), .s_axis_tvalid(s_tvalid), .s_axis_tready(s_tready),{s_last}
     .m_axis_tdata(data), .m_axis_tvalid(m_tvalid),{m_last} .m_axis_tready(m_tready)
   );
   assign m_tdata = data & {{{made.data_width}{{m_tvalid}}}};
   assign m_tlast = {"last & m_tvalid" if made.has_last else "1'b0"};
+endmodule
+"""
+
+
+def _chosen(given: Payload, made: Payload) -> str:
+    """Verilog of `chosen`, the environment with the mutant `NUMBER` switched on."""
+    return f"""
+module chosen(
+  input clk, input rst,
+  input [{given.data_width - 1}:0] s_tdata, input s_tlast, input s_tvalid, output s_tready,
+  output [{made.data_width - 1}:0] m_tdata, output m_tlast, output m_tvalid, input m_tready
+);
+  environment all (
+    .clk(clk), .rst(rst), .{SELECT}({SELECT_BITS}'d`NUMBER),
+    .s_tdata(s_tdata), .s_tlast(s_tlast), .s_tvalid(s_tvalid), .s_tready(s_tready),
+    .m_tdata(m_tdata), .m_tlast(m_tlast), .m_tvalid(m_tvalid), .m_tready(m_tready)
+  );
 endmodule
 """
 
@@ -161,17 +179,26 @@ def settle(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "flat.il").write_text(flat_rtlil)
     (folder / "environment.v").write_text(_environment(top, given, made))
+    (folder / "chosen.v").write_text(_chosen(given, made))
+    # Gates are made once, of the design with all the mutants in it.
     commands = [
         "read_rtlil flat.il",
+        *(
+            f"mutate {fault.command} -ctrl {SELECT} {SELECT_BITS} {number}"
+            for number, fault in enumerate(faults, 1)
+        ),
         "read_verilog environment.v",
         "hierarchy -top environment",
-        "design -save start",
+        *_GATES,
+        "design -save gates",
     ]
     for number in range(len(faults) + 1):
         commands += [
-            "design -load start",
-            *([f"mutate {faults[number - 1].command}"] if number else []),
-            *_GATES,
+            "design -load gates",
+            f"read_verilog -DNUMBER={number} chosen.v",
+            "hierarchy -top chosen",
+            "flatten",
+            "opt_clean",
             f"write_aiger -zinit -symbols {number}.aig",
         ]
     yosys.run(commands, folder, timeout=600.0 + 60.0 * len(faults))
