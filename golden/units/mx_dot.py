@@ -246,10 +246,27 @@ def _directed(params: Params, batch: Batch, rng: np.random.Generator) -> None:
                 field[row] = field[row - 1]
         w[row] = -w[row]
         w[row, rng.integers(params.k)] = rng.integers(-top_w, top_w + 1)
+        if params.n and row % 4 == 0:
+            _last_bit(
+                params, {name: field[row - 1 : row + 1] for name, field in batch.items()}, rng
+            )
     # The least and the most that a sum can be.
     full = rng.permutation(count)[:6]
     a[full] = top_a
     w[full] = np.resize([top_w, -top_w], len(full))[:, None]
+
+
+def _last_bit(params: Params, pair: Batch, rng: np.random.Generator) -> None:
+    """Two blocks of which the first is a power of two, and the second takes all but a bit of it."""
+    field = int(rng.integers(100, 160))
+    place, other = rng.permutation(params.k)[:2]
+    pair["a"][:] = pair["w"][:] = pair["outliers"][:] = 0
+    pair["outliers"][:, 0] = field << 7
+    pair["positions"][:, 0] = place
+    pair["w"][:, place] = [1, -1]
+    pair["a"][1, other], pair["w"][1, other] = 1, rng.choice([-1, 1])
+    pair["a_scale"][:] = field - params.int_shift + int(rng.integers(-1, 3))
+    pair["w_scale"][:] = 120
 
 
 def _at(codes: np.ndarray, positions: np.ndarray) -> np.ndarray:
