@@ -151,7 +151,7 @@ MEASURES: dict[str, Measure] = {
     "gates": Measure(
         function="narrowgauge.gates:check",
         takes=("liberty", "cache"),
-        arguments={"level": "smoke", "seed": 1, "seconds": 300},
+        arguments={"level": "smoke", "seed": 1, "seconds": 60},
         sources=("golden", "hdl", "synth", "verify"),
         tools=("amaranth", "numpy", "pyosys"),
         needs=("synth",),

@@ -102,6 +102,17 @@ def test_a_wrong_cell_is_found(name: str, cache: Path) -> None:
     assert equivalence.prove(reference, wrong).status == "refuted"
 
 
+def test_a_proof_that_takes_too_long_is_unknown(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (point,) = registry.points("fp_mul/fp32")
+    _, netlist = made(point, cache)
+    reference = equivalence.plain(design.emitted(point, cache).text, point.identifier, LIBRARY)
+    monkeypatch.setattr(equivalence, "_GRACE", -0.8)
+    verdict = equivalence.prove(reference, netlist, seconds=1)
+    assert (verdict.status, verdict.reason) == ("unknown", "no answer within 1 s")
+
+
 def test_a_register_without_its_reset_is_found(cache: Path) -> None:
     # The reset is a gate before the register: tied off, random content stays in it.
     (point,) = registry.points("mx_quantize/mxfp4_l8")
