@@ -141,13 +141,16 @@ def delay(
     points: int = 0,
     paths: int = 1,
     boundary: str = "registers",
+    curve_cells: int | None = None,
 ) -> dict[str, Any]:
     """The delay of one point as plain JSON, from the cache where it has been measured.
 
     "period_ps", "fmax_mhz", "group", "start", "end", "path", "groups" and "ge" are of the netlist
     that "goal" names: "area", "speed", or "period" where one period is asked for. "paths" are the
     next worst, "netlists" the figures of the flow's two netlists, "curve" the netlist of least area
-    and one for each period; "memory" is the model of memories, or None.
+    and one for each period; "memory" is the model of memories, or None. A netlist for speed of more
+    than `curve_cells` cells gets no mappings of its own, which would take an hour: its curve is of
+    the flow's two netlists.
     """
     from narrowgauge.gates import netlists
     from narrowgauge.synth import flow, library
@@ -158,14 +161,17 @@ def delay(
         "name": point.full_name,
         "parameters": point.parameters,
         "flow": flow.flow_digest(cells),
-        "asked": [goal, list(periods), points, paths, boundary],
+        "asked": [goal, list(periods), points, paths, boundary, curve_cells],
         "sources": fingerprint("golden", "hdl", "synth"),
         "tools": design.tools("amaranth", "numpy", "pyosys"),
     }
     stored: dict[str, Any] | None = kept.get(key)
     if stored is None:
-        asked = _Asked(point, cells, netlists(point, liberty, cache), boundary, cache)
-        stored = asked.measure(goal, tuple(periods), points, paths)
+        made = netlists(point, liberty, cache)
+        asked = _Asked(point, cells, made, boundary, cache)
+        size = sum((made.record.speed or made.record.area).cells.values())
+        large = curve_cells is not None and size > curve_cells
+        stored = asked.measure(goal, tuple(periods), 0 if large else points, paths)
         kept.put(key, stored)
     return stored
 
@@ -208,7 +214,8 @@ class _Asked:
         listed = [path.to_json() for path in seen.paths(count, labels=self._labels(seen.gates))]
         first = listed[0] if listed else {"start": "", "end": "", "points": []}
         figures = {g: {**_figures(t), "ge": _ge(t.gates)} for g, t in analysed.items()}
-        smallest = {"target_ps": None, **figures["area"], "met": True, "made": "area"}
+        whole = {g: {"target_ps": None, **f, "met": True, "made": g} for g, f in figures.items()}
+        shown = [whole["area"]] if steps else list(whole.values())
         return {
             "goal": goal,
             "library": record.library,
@@ -224,7 +231,10 @@ class _Asked:
             "netlists": figures,
             "memory": asdict(seen.sram) if seen.gates.memories else None,
             "curve": [
-                {k: smallest[k] for k in ("target_ps", "period_ps", "ge", "met", "made")},
+                *(
+                    {k: each[k] for k in ("target_ps", "period_ps", "ge", "met", "made")}
+                    for each in shown
+                ),
                 *(
                     {
                         "target_ps": step.target_ps,
