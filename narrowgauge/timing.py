@@ -171,7 +171,7 @@ def delay(
         asked = _Asked(point, cells, made, boundary, cache)
         size = sum((made.record.speed or made.record.area).cells.values())
         large = curve_cells is not None and size > curve_cells
-        stored = asked.measure(goal, tuple(periods), 0 if large else points, paths)
+        stored = asked.measure(goal, tuple(periods), points, paths, large=large)
         kept.put(key, stored)
     return stored
 
@@ -188,9 +188,9 @@ class _Asked:
         self._boundary = Boundary(kind=boundary)  # type: ignore[arg-type]
 
     def measure(
-        self, goal: str, periods: tuple[float, ...], points: int, count: int
+        self, goal: str, periods: tuple[float, ...], points: int, count: int, *, large: bool
     ) -> dict[str, Any]:
-        """Everything that was asked for."""
+        """Everything that was asked for; of a large design no curve of its own."""
         from narrowgauge.synth import curve, nldm
         from narrowgauge.synth.boundary import fo4_ps, register
         from narrowgauge.synth.gates import build
@@ -198,7 +198,7 @@ class _Asked:
         top, record = self._point.identifier, self._made.record
         analysed = {g: self._analyze(build(self._made.mapped(g), top, self._cells)) for g in GOALS}
         steps: list[Step] = []
-        if periods or points:
+        if periods or (points and not large):
             found = curve.explore(
                 self._made,
                 top,
@@ -215,7 +215,7 @@ class _Asked:
         first = listed[0] if listed else {"start": "", "end": "", "points": []}
         figures = {g: {**_figures(t), "ge": _ge(t.gates)} for g, t in analysed.items()}
         whole = {g: {"target_ps": None, **f, "met": True, "made": g} for g, f in figures.items()}
-        shown = [whole["area"]] if steps else list(whole.values())
+        shown = list(whole.values()) if points and large else [whole["area"]]
         return {
             "goal": goal,
             "library": record.library,
