@@ -180,10 +180,10 @@ def render(data: Mapping[str, Any]) -> str:
 
 
 _CURVE = (
-    "Least area found for each period, by `narrowgauge timing POINT --curve`; the first row is the "
+    "Least area found for each period, by `narrowgauge timing STEM --curve`; the first row is the "
     "netlist mapped for area. Above 50 000 cells the flow's two netlists stand alone."
 )
-_SPLIT = "Glitch-aware, on the real sample, by `narrowgauge energy POINT --vectors real`."
+_SPLIT = "Glitch-aware, on the real sample, by `narrowgauge energy STEM --vectors real`."
 
 
 def _table(points: list[dict[str, Any]], per: str, *, brief: bool = False) -> str:
