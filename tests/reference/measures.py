@@ -6,6 +6,7 @@ from the store as it is.
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from narrowgauge import api, measures
 from narrowgauge.console import Console, markdown
 from narrowgauge.store import DEFAULT, Result, Store
+from narrowgauge.synth import origin
 from tests.reference import README
 
 __all__ = [
@@ -44,7 +46,7 @@ MUTATED = (
     *("mx_dot/w3a3_l32", "mx_dot/w4a4_l32", "bf16_dot/l32"),
 )
 """Points whose mutants are run; the others of these units differ in widths and lanes."""
-CURVES = ("mx_dot/w4a4_l128", "bf16_dot/l128", "bf16_dot/l32")
+CURVES = ("mx_dot/w4a4_l128", "bf16_dot/l128", "mx_dot/w4a4_l32", "bf16_dot/l32")
 """Points whose area-delay curve and energy by module the page shows."""
 
 
@@ -132,13 +134,23 @@ def _energy(each: Mapping[str, Any]) -> dict[str, Any]:
         "glitch": None if glitch is None else round(glitch["pj_per_op"], 4),
         "macs": each["macs_per_operation"],
         "memory": round(each["memory"]["pj_per_op"], 4) if each["memory"] else None,
-        "split": [
-            [part["path"], round(part["ge"], 1), round(part["glitch_pj_per_op"], 4)]
-            for part in each["split"]
-        ]
-        if glitch
-        else [],
+        "split": _grouped(each["split"]) if glitch else [],
     }
+
+
+def _grouped(split: list[Mapping[str, Any]]) -> list[list[Any]]:
+    """Path, GE and energy of each module, siblings that differ by a number together."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for part in split:
+        found.setdefault(origin.grouped(part["path"]), []).append(part)
+    return [
+        [
+            path if len(parts) == 1 else f"{path} x {len(parts)}",
+            round(math.fsum(part["ge"] for part in parts), 1),
+            round(math.fsum(part["glitch_pj_per_op"] for part in parts), 4),
+        ]
+        for path, parts in found.items()
+    ]
 
 
 def render(data: Mapping[str, Any]) -> str:
@@ -273,8 +285,8 @@ def _killed(point: Mapping[str, Any]) -> str:
 
 
 def _curve(point: Mapping[str, Any]) -> str:
-    steps = sorted((s for s in point["curve"] if s[2]), key=lambda s: -s[0])
-    rows = [[f"{p:.0f}", f"{1e6 / p:.0f}", f"{g:.0f}"] for p, g, _ in steps]
+    steps = sorted({(period, ge) for period, ge, met in point["curve"] if met}, reverse=True)
+    rows = [[f"{p:.0f}", f"{1e6 / p:.0f}", f"{g:.0f}"] for p, g in steps]
     return f"`{point['name']}`:\n\n" + markdown(["period ps", "MHz", "GE"], rows)
 
 
