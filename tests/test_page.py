@@ -88,7 +88,8 @@ def test_the_baseline_has_as_many_lanes_and_the_same_flow(rows: list[Result]) ->
 
 def test_the_headline_is_computed(subjects: list[Subject]) -> None:
     assert headline.sentence(subjects) == (
-        "At 128 lanes, mx_dot takes 0.17 of the gates and 0.17 of the energy of a bf16 MAC."
+        "At 128 lanes, mx_dot takes 0.17 of the gates and 0.17 of the zero-delay energy of a bf16"
+        " MAC."
     )
     assert headline.sentence(collect([result("lzc/w8", "verify", [])])) == (
         "1 point of 1 unit, measured."

@@ -106,7 +106,7 @@ def area_delay(subjects: Sequence[Subject], *, dot: bool) -> Figure | None:
         text=f"Scatter plot of {len(shown)} {what}: clock period {span([p['x'] for p in every])} "
         f"ps, area {span([p['y'] for p in every])} {unit}. On {whose}: {named(best)}.",
         note="Lines join the netlists of one point over the periods asked for; the large marker is "
-        f"the shortest period reached. Dotted steps and rings: {whose} over all netlists shown, "
+        f"the flow's netlist for speed. Dotted steps and rings: {whose} over all netlists shown, "
         "which need not compute the same. Clock-to-output and setup are included, wires are not.",
         spec=spec,
         height=_HEIGHT,
