@@ -1,6 +1,7 @@
 """What several tests use: the command line in a process of its own, and a registered point."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def interruptible() -> None:
+    """In a new process, before it starts: SIGINT ends it, also where the tests were started deaf.
+
+    A shell that puts a command in the background has it ignore SIGINT, and children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

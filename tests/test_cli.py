@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from conftest import Run, interruptible
 
 from narrowgauge import api
 from narrowgauge.cli import parser
@@ -167,7 +167,11 @@ def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
         "sys.exit(cli.main(['doctor']))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
     )
     while not (tmp_path / "started").exists():
         assert process.poll() is None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run
+from conftest import Run, interruptible
 
 from narrowgauge import api, measures
 from narrowgauge.cli import parser
@@ -330,6 +330,7 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,
     )
     store = Store(tmp_path / "build" / "results.sqlite")
     while not (store.path.exists() and len(store.rows()) >= 2):
