@@ -252,16 +252,7 @@ def energy(
         "seed": seed,
     }
     plan = [
-        workers.Task(
-            label=f"energy {point.full_name}",
-            function="narrowgauge.energy:measure",
-            arguments={
-                "name": f"{point.entry.name}/{point.name}",
-                "overrides": dict(point.overrides),
-                **arguments,
-            },
-        )
-        for point in selected
+        tasks.task("energy", point, "narrowgauge.energy:measure", **arguments) for point in selected
     ]
     found = workers.run(plan, jobs=jobs, progress=progress)
     results = {point.full_name: value for point, value in zip(selected, found, strict=True)}

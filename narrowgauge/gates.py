@@ -260,16 +260,7 @@ def gates(
         "cache": outputs.folder(cache),
     }
     work = [
-        workers.Task(
-            label=f"gates {point.full_name}",
-            function="narrowgauge.gates:check",
-            arguments={
-                "name": f"{point.entry.name}/{point.name}",
-                "overrides": dict(point.overrides),
-                **arguments,
-            },
-        )
-        for point in selected
+        tasks.task("gates", point, "narrowgauge.gates:check", **arguments) for point in selected
     ]
     results = workers.run(work, jobs=jobs, progress=progress)
     return {point.full_name: result for point, result in zip(selected, results, strict=True)}

@@ -19,11 +19,14 @@ from narrowgauge.golden.payload import Batch, Payload
 __all__ = ["find", "generate", "quantisation", "synthesize", "task", "vectors", "verify"]
 
 
-def task(verb: str, point: registry.Point, **arguments: Any) -> workers.Task:
-    """The call of the function `verb` of this module for one point."""
+def task(verb: str, point: registry.Point, function: str = "", /, **arguments: Any) -> workers.Task:
+    """The call for one point of `function`, or of the function `verb` of this module.
+
+    `verb` is what progress calls it.
+    """
     return workers.Task(
         label=f"{verb} {point.full_name}",
-        function=f"narrowgauge.tasks:{verb}",
+        function=function or f"narrowgauge.tasks:{verb}",
         arguments={
             "name": f"{point.entry.name}/{point.name}",
             "overrides": dict(point.overrides),

@@ -99,16 +99,7 @@ def timing(
         "cache": outputs.folder(cache),
     }
     work = [
-        workers.Task(
-            label=f"timing {point.full_name}",
-            function="narrowgauge.timing:delay",
-            arguments={
-                "name": f"{point.entry.name}/{point.name}",
-                "overrides": dict(point.overrides),
-                **arguments,
-            },
-        )
-        for point in selected
+        tasks.task("timing", point, "narrowgauge.timing:delay", **arguments) for point in selected
     ]
     found = workers.run(work, jobs=jobs, progress=progress)
     results = {point.full_name: value for point, value in zip(selected, found, strict=True)}
