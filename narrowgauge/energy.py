@@ -51,8 +51,7 @@ def work(point: Point, emitted: Emitted, kind: str, operations: int, seed: int) 
     else:
         batch = _random(point, each * STREAMS, seed)
     beats = _beats(point, batch)
-    every = len(beats.data) // (each * STREAMS)
-    return Work(beats=beats, warm_up=warming * interval, every=every)
+    return Work(beats=beats, warm_up=warming * interval, every=len(beats.data) / len(beats.ends))
 
 
 def _random(point: Point, count: int, seed: int) -> Batch:
@@ -88,8 +87,12 @@ def _beats(point: Point, batch: Batch) -> stream.Beats:
     raw = np.pad(raw, ((0, 0), (0, payload.data_width // 8 - raw.shape[1])))
     transactions = len(next(iter(batch.values())))
     last = beats["last"].astype(np.uint8) if payload.has_last else None
-    every = len(raw) // transactions
-    return stream.Beats(data=raw, last=last, ends=every * np.arange(1, transactions + 1))
+    lengths = getattr(point.entry.golden, "lengths", None)
+    if lengths is None:
+        ends = len(raw) // transactions * np.arange(1, transactions + 1)
+    else:
+        ends = np.cumsum(lengths(point.params, batch))
+    return stream.Beats(data=raw, last=last, ends=ends)
 
 
 def _has_real(point: Point) -> bool:

@@ -39,9 +39,10 @@ Key = tuple[str, str]
 
 
 def default() -> list[Point]:
-    """What the main job covers unless told: every point of the units, and the first of each arith.
+    """What the main job covers unless told: every point of the units, and the first of the others.
 
-    The tests go over all points of the arithmetic components; here they would double the time.
+    The tests go over all points of the arithmetic components, and the large cores take minutes of
+    synthesis each; here they would multiply the time.
     """
     points = registry.points()
     first = {point.entry.name: point.name for point in reversed(points)}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COUNTS", "GROUP", "group", "measure", "mutate"]
 
-COUNTS = {"arith": 400, "units": 200}
+COUNTS = {"arith": 400, "units": 200, "cores": 200}
 """Layer -> mutants a point, where no count is given."""
 
 GROUP = 200

@@ -64,8 +64,8 @@ class Proofs:
 
 
 def claims(point: registry.Point) -> "tuple[Claim, ...]":
-    """What is claimed of a point: by an arith component's bench, or of every stream unit."""
-    if point.entry.layer == "arith":
+    """What is claimed of a point: by its bench where that states claims, or of every stream."""
+    if hasattr(point.entry.bench, "claims"):
         stated: tuple[Claim, ...] = point.entry.bench.claims(point.params)
         return stated
     from narrowgauge.verify.prove.stream import claims as of_streams

@@ -20,7 +20,7 @@ class Entry:
     """One unit: its stem, its layer, and its points (name -> parameters)."""
 
     name: str
-    layer: Literal["arith", "units"]
+    layer: Literal["arith", "units", "cores"]
     points: Mapping[str, Mapping[str, Any]]
     dot_lanes: str | None = None
     """Parameter that counts the MACs a cycle, where the unit is a dot product (for GE a MAC)."""

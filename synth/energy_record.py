@@ -32,14 +32,14 @@ class Work:
 
     Attributes
     ----------
-    beats : of the input, equally many in each stream
+    beats : of the input, about equally many in each stream
     warm_up : cycles at the beginning of each stream that do not count
-    every : beats of a transaction
+    every : beats of a transaction, in the mean
     """
 
     beats: Beats = field(repr=False)
     warm_up: int
-    every: int
+    every: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def test_every_point_has_every_figure() -> None:
 
 def test_energies_of_real_vectors_where_a_unit_has_them() -> None:
     for point in POINTS.values():
-        assert ("real" in point["energy"]) == (point["layer"] == "units")
+        assert ("real" in point["energy"]) == (point["layer"] != "arith")
 
 
 @pytest.mark.parametrize("name", POINTS)

@@ -17,7 +17,7 @@ POINTS = registry.points()
 def stems() -> list[tuple[str, str]]:
     """(layer, stem) of each golden file that defines `Params`."""
     found = []
-    for layer in ("arith", "units"):
+    for layer in ("arith", "units", "cores"):
         for path in sorted((ROOT / "golden" / layer).glob("*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             if any(isinstance(node, ast.ClassDef) and node.name == "Params" for node in tree.body):

@@ -104,13 +104,24 @@ def stream_beats(
 ) -> Beats:
     """The beats of one side (`input` or `output`) of a batch, in as many groups as stated.
 
-    A group ends at each beat with `last` where the payload has that field and there are as many of
-    them as groups; otherwise all take the same number of beats.
+    A golden model whose groups have several `last` or none, such as a core's programs, says in
+    `output_lengths(params, outputs)` how many beats answer each. Else a group ends at each beat
+    with `last` where the payload has that field and there are as many of them as groups; otherwise
+    all take the same number of beats.
     """
     payload: Payload = getattr(params, side)
     convert = getattr(golden, f"{side}_beats", None)
     beats = payload.check(batch if convert is None else convert(params, batch))
     count = len(next(iter(beats.values())))
+    stated = getattr(golden, f"{side}_lengths", None)
+    if stated is not None:
+        ends = np.cumsum(stated(params, batch), dtype=np.int64)
+        if len(ends) != transactions or ends[-1] != count:
+            raise MismatchError(
+                f"{side}: {count} beats in {transactions} transactions, "
+                f"but {side}_lengths says {int(ends[-1])} in {len(ends)}"
+            )
+        return Beats(payload=payload, batch=beats, ends=ends)
     if "last" in beats and count:
         marks = np.flatnonzero(beats["last"]) + 1
         if len(marks) == transactions and marks[-1] == count:

@@ -49,11 +49,21 @@ def shape(golden: ModuleType, params: Any) -> Shape:
     """The shape of a unit's transactions, from the vectors of its golden model.
 
     An answer whose length or TLAST differs between transactions is a `UsageError`: the claims on
-    streams know no such unit.
+    transactions know no such unit. One whose model has `output_lengths` is taken beat by beat, for
+    the claims on the handshake alone.
     """
     sample = golden.vectors(params, "smoke", 0)
     count = len(groups(sample))
     taken = stream_beats(golden, params, sample, "input", count)
+    if hasattr(golden, "output_lengths"):
+        return Shape(
+            block=1,
+            by_last=False,
+            answer=1,
+            marks=None,
+            repeated=frozenset(),
+            pool=_pool(taken, 1),
+        )
     given = stream_beats(golden, params, golden.model(params, sample), "output", count)
     answer = given.uniform
     if answer is None:

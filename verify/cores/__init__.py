@@ -1,0 +1,1 @@
+"""Coverage of the cores: which commands, answers and errors a run has met."""
