@@ -2,17 +2,18 @@
 
 `make measure` sweeps over the registry into build/results.sqlite and writes both; a result that is
 in the store already is not measured again. `python -m tests.reference.measures` alone writes them
-from the store as it is.
+from the store as it is, and with `--sweep NAME ...` measures the named points only; points that the
+store has nothing of keep what is tracked, as long as the flow is the one that made it.
 """
 
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from narrowgauge import api, measures
+from narrowgauge import api, measures, registry
 from narrowgauge.console import Console, markdown
 from narrowgauge.store import DEFAULT, Result, Store
 from narrowgauge.synth import origin
@@ -30,6 +31,7 @@ __all__ = [
     "render",
     "summary",
     "sweep",
+    "wanted",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,6 +41,8 @@ BEGIN, END = "<!-- measures:begin -->", "<!-- measures:end -->"
 """Around the README's table of them."""
 MEASURED = ("area", "delay", "energy", "gates", "verify", "proof")
 """Of every point of the registry."""
+LARGE = ("area", "delay", "energy", "verify")
+"""Of a core's points but the first, which stands for them in the rest."""
 _KINDS = ("zero_delay", "glitch")
 MUTATED = (
     *("lzc", "int_to_fp", "fp_add", "fp_mul"),
@@ -50,12 +54,22 @@ CURVES = ("mx_dot/w4a4_l128", "bf16_dot/l128", "mx_dot/w4a4_l32", "bf16_dot/l32"
 """Points whose area-delay curve and energy by module the page shows."""
 
 
-def sweep() -> None:
-    """Measure what the store does not hold yet."""
+def sweep(named: Sequence[str] = ()) -> None:
+    """Measure what the store does not hold yet, of the named points or of all."""
     progress = Console(0).progress
-    for names, wanted in (((), MEASURED), (MUTATED, ("mutation",))):
-        for measure in wanted:
+    chosen = api.points(named)
+    for measure in (*MEASURED, "mutation"):
+        names = [point.full_name for point in chosen if measure in wanted(point)]
+        if names:
             api.sweep(names, measure=(measure,), store=ROOT / DEFAULT, jobs=2, progress=progress)
+
+
+def wanted(point: registry.Point) -> tuple[str, ...]:
+    """The measures that are taken of a point."""
+    first = next(iter(point.entry.points))
+    taken = LARGE if point.entry.layer == "cores" and point.name != first else MEASURED
+    mutated = {point.entry.name, point.full_name} & {*MUTATED}
+    return (*taken, "mutation") if mutated else taken
 
 
 def load() -> dict[str, Any]:
@@ -64,8 +78,15 @@ def load() -> dict[str, Any]:
     return data
 
 
-def reduce(rows: list[Result]) -> dict[str, Any]:
-    """What is tracked of a store's rows: the figures that the page shows."""
+def reduce(rows: list[Result], tracked: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What is tracked of a store's rows: the figures that the page shows.
+
+    Points that have no rows are taken over from `tracked`, figures of the same flow.
+    """
+    first = next(row for row in rows if row.measure == "area")
+    stamp = {key: first.value[key] for key in ("library", "flow_digest", "tools")}
+    same = tracked is not None and all(tracked[key] == stamp[key] for key in stamp)
+    before = {point["name"]: point for point in tracked["points"]} if tracked and same else {}
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         found.setdefault(row.name, {})[row.measure] = row.value
@@ -74,14 +95,11 @@ def reduce(rows: list[Result]) -> dict[str, Any]:
         values = found.get(point.full_name, {})
         if "area" in values:
             entry = {"name": point.full_name, "macs": point.macs, "layer": point.entry.layer}
-            points.append(entry | dict(_reduced(values)))
-    first = next(row for row in rows if row.measure == "area")
-    return {
-        "library": first.value["library"],
-        "flow_digest": first.value["flow_digest"],
-        "tools": first.value["tools"],
-        "points": points,
-    }
+            # A measure that was not taken again is still the one of this point.
+            points.append(before.get(point.full_name, {}) | entry | dict(_reduced(values)))
+        elif point.full_name in before:
+            points.append(before[point.full_name])
+    return stamp | {"points": points}
 
 
 def _reduced(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -176,10 +194,11 @@ def render(data: Mapping[str, Any]) -> str:
     parts = [head]
     for title, chosen, per in (
         ("Dot products", [p for p in points if p["macs"]], "MAC"),
-        ("Quantisers", [p for p in points if not p["macs"] and p["layer"] == "units"], "op"),
+        ("Other units", [p for p in points if not p["macs"] and p["layer"] == "units"], "op"),
+        ("Cores", [p for p in points if p["layer"] == "cores"], "op"),
         ("Arithmetic", [p for p in points if p["layer"] == "arith"], "op"),
     ):
-        parts += [f"## {title}", _table(chosen, per)]
+        parts += [f"## {title}", _table(chosen, per)] if chosen else []
     by_name = {point["name"]: point for point in points}
     curves = [by_name[name] for name in CURVES if "curve" in by_name.get(name, {})]
     if curves:
@@ -308,7 +327,7 @@ def _split(point: Mapping[str, Any]) -> str:
 
 def _claims(points: list[dict[str, Any]]) -> Iterator[str]:
     """A table a layer: points that share a claim, method and size share a row."""
-    for title, layer in (("Components", "arith"), ("Streams", "units")):
+    for title, layer in (("Components", "arith"), ("Streams", "units"), ("Cores", "cores")):
         rows: dict[tuple[str, ...], list[str]] = {}
         for point in points:
             if point["layer"] != layer:
@@ -330,8 +349,8 @@ def main() -> None:
     """Measure where asked to (`--sweep`), then write both files."""
     assert set(MEASURED) < set(measures.MEASURES)
     if "--sweep" in sys.argv[1:]:
-        sweep()
-    data = reduce(Store(ROOT / DEFAULT).rows())
+        sweep([word for word in sys.argv[1:] if word != "--sweep"])
+    data = reduce(Store(ROOT / DEFAULT).rows(), load())
     DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(render(data), encoding="utf-8")
     head, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
