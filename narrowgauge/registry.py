@@ -177,6 +177,8 @@ ENTRIES: tuple[Entry, ...] = (
         layer="units",
         points={
             **{f"opal{b}_l8": {"b": b, "lanes": 8} for b in (3, 4, 5, 7)},
+            # Two widths in one, chosen block by block.
+            "opal4_7_l8": {"b": 7, "b_low": 4, "lanes": 8},
             # The same without outliers, and the formats of OCP.
             "mxint4_k128_l8": {"b": 4, "n": 0, "lanes": 8},
             "mxint8_l8": {"k": 32, "n": 0, "b": 8, "lanes": 8},

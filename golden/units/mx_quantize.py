@@ -11,6 +11,10 @@ formats `MXOpal` and `OcpMX` (`golden.formats`), which are the model; `element` 
   OCP's MXINT8;
 - "fp4_e2m1": OCP's MXFP4, n = 0 and k = 32.
 
+With `b_low` the width is chosen block by block: where `low` is 1 the codes are those of b_low bits,
+carried in b. Where `plain` is 1 no outlier leaves the block, as with n = 0: outliers +0, positions
+0..n-1. Both are read with a block's first beat.
+
 Zero block: scale 0, codes 0, positions 0..n-1. Subnormals: exact. NaN and Inf are the largest
 magnitudes, so up to n of them are kept as outliers; more make the scale NaN (255) and the codes 0.
 Saturation: only where rounding reaches past the last code.
@@ -23,6 +27,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from narrowgauge.golden import samples
 from narrowgauge.golden.errors import UsageError
@@ -33,10 +38,12 @@ from narrowgauge.golden.units.stimuli import SPECIAL_BF16, blocks, random_bf16
 
 __all__ = ["Params", "input_beats", "model", "output_beats", "vectors"]
 
+_CHOICES = ("low", "plain")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What: element, k, n, b, rounding. How: lanes.
+    """What: element, k, n, b, rounding, b_low. How: lanes.
 
     Parameters
     ----------
@@ -45,6 +52,7 @@ class Params:
     n : outliers a block, 0..k-1
     b : bits a code, 2..8
     rounding : rne, rna or rtz
+    b_low : 0, or the second width of the codes, 2..b-1, which brings the fields `low` and `plain`
     lanes : elements a cycle, a divisor of k below k
     """
 
@@ -53,6 +61,7 @@ class Params:
     n: int = 4
     b: int = 4
     rounding: str = Rounding.RNE
+    b_low: int = 0
     lanes: int = 8
 
     def __post_init__(self) -> None:
@@ -67,15 +76,24 @@ class Params:
         if self.element == "fp4_e2m1" and (self.k, self.n, self.b) != (32, 0, 4):
             got = f"k={self.k}, n={self.n}, b={self.b}"
             raise UsageError(f"element fp4_e2m1 is MXFP4: k=32, n=0, b=4, got {got}")
+        if self.element == "fp4_e2m1" and self.b_low:
+            raise UsageError(f"b_low must be 0 with element fp4_e2m1, got {self.b_low}")
+        if self.b_low and not 2 <= self.b_low < self.b:
+            raise UsageError(f"b_low must be 0 or 2..b-1 with b={self.b}, got {self.b_low}")
         if not 1 <= self.lanes < self.k or self.k % self.lanes:
             raise UsageError(f"lanes must divide k={self.k} and be less, got {self.lanes}")
 
     @cached_property
     def format(self) -> BlockFormat:
-        """The block format that is the model."""
+        """The block format that is the model where neither `low` nor `plain` is set."""
         if self.element == "fp4_e2m1":
             return get_block(f"mxfp4_e2m1_{self.rounding}")
-        return MXOpal(k=self.k, n=self.n, b=self.b, rounding=Rounding(self.rounding))
+        return self.format_of(low=False, plain=False)
+
+    def format_of(self, *, low: bool, plain: bool) -> MXOpal:
+        """The block format of a block with `low` and `plain`, for element int."""
+        b, n = self.b_low if low else self.b, 0 if plain else self.n
+        return MXOpal(k=self.k, n=n, b=b, rounding=Rounding(self.rounding))
 
     @property
     def beats(self) -> int:
@@ -89,8 +107,10 @@ class Params:
 
     @property
     def input(self) -> Payload:
-        """One beat: `lanes` bf16 codes."""
-        return Payload((Field(name="x", width=16, count=self.lanes, format="bf16"),))
+        """One beat: `lanes` bf16 codes; with `b_low` the choice for the block."""
+        x = Field(name="x", width=16, count=self.lanes, format="bf16")
+        chosen = [Field(name=name, width=1) for name in _CHOICES] if self.b_low else []
+        return Payload((x, *chosen))
 
     @property
     def output(self) -> Payload:
@@ -113,26 +133,64 @@ class Params:
 
 
 def model(params: Params, batch: Batch) -> Batch:
-    """Blocks of bf16 codes, field `x` of shape (blocks, k), to blocks of the format."""
+    """Blocks to blocks of the format.
+
+    `x` holds bf16 codes, shape (blocks, k); with `b_low` there are `low` and `plain`, (blocks,).
+    """
+    names = {"x", *(_CHOICES if params.b_low else ())}
+    if set(batch) != names:
+        raise UsageError(f"batch has fields {sorted(batch)}, expected {sorted(names)}")
     x = np.asarray(batch["x"])
-    if set(batch) != {"x"} or x.ndim != 2 or x.shape[1] != params.k or x.dtype.kind not in "iu":
+    if x.ndim != 2 or x.shape[1] != params.k or x.dtype.kind not in "iu":
         raise UsageError(f"x must be integers of shape (blocks, {params.k}), got {x.shape}")
     if x.size and (x.min() < 0 or x.max() > 0xFFFF):
         raise UsageError(f"x must be bf16 codes, 0..65535, got {x.min()}..{x.max()}")
-    tensor = quantize(x.astype(np.uint16), params.format, axis=1)
+    codes = x.astype(np.uint16)
+    if not params.b_low:
+        return _quantized(params, codes, params.format)
+    for name in _CHOICES:
+        flags = np.asarray(batch[name])
+        if flags.shape != (len(x),) or flags.dtype.kind not in "iub":
+            raise UsageError(f"{name} must be integers of shape ({len(x)},), got {flags.shape}")
+        if flags.size and not ((flags == 0) | (flags == 1)).all():
+            raise UsageError(f"{name} must be 0 or 1, got {flags.min()}..{flags.max()}")
+    made = _quantized(params, codes, params.format)
+    for low, plain in ((False, True), (True, False), (True, True)):
+        rows = np.flatnonzero((batch["low"] == low) & (batch["plain"] == plain))
+        part = _quantized(params, codes[rows], params.format_of(low=low, plain=plain))
+        for name, values in part.items():
+            made[name][rows] = values
+    return made
+
+
+def _quantized(params: Params, x: npt.NDArray[np.uint16], fmt: BlockFormat) -> Batch:
+    """The fields of the output, empty slots filled where the format has no outliers."""
+    tensor = quantize(x, fmt, axis=1)
     made: Batch = {
         "codes": tensor.codes[:, 0].astype(np.int64),
         "scale": tensor.scales[:, 0].astype(np.int64),
     }
     if params.n:
+        shape = (len(x), params.n)
+        made["outliers"] = np.zeros(shape, np.int64)
+        made["positions"] = np.broadcast_to(np.arange(params.n), shape).astype(np.int64)
+    if fmt.n:
         made["outliers"] = tensor.outliers[:, 0].astype(np.int64)
         made["positions"] = tensor.positions[:, 0].astype(np.int64)
     return made
 
 
 def input_beats(params: Params, batch: Batch) -> Batch:
-    """Blocks to beats, elements in order."""
-    return {"x": batch["x"].reshape(-1, params.lanes)}
+    """Blocks to beats, elements in order.
+
+    Only the first beat's `low` and `plain` are read: the others carry those of the next block.
+    """
+    beats = {"x": batch["x"].reshape(-1, params.lanes)}
+    for name in _CHOICES if params.b_low else ():
+        shown = np.repeat(np.roll(batch[name], -1)[:, None], params.beats, axis=1)
+        shown[:, 0] = batch[name]
+        beats[name] = shown.reshape(-1)
+    return beats
 
 
 def output_beats(params: Params, batch: Batch) -> Batch:
@@ -145,15 +203,28 @@ def output_beats(params: Params, batch: Batch) -> Batch:
 
 
 def vectors(params: Params, level: str, seed: int) -> Batch:
-    """Blocks: real activations, or heavy tails, ties of every kind, corners, tiny and huge."""
+    """Blocks: real activations, or heavy tails, ties of every kind, corners, tiny and huge.
+
+    With `b_low` each is `low` and `plain` by chance: one half, and one in four.
+    """
     rng = np.random.default_rng(seed)
+    batch = {"x": _elements(params, level, rng)}
+    if params.b_low:
+        count = len(batch["x"])
+        batch["low"] = rng.integers(0, 2, count)
+        batch["plain"] = (rng.random(count) < 0.25).astype(np.int64)
+    return batch
+
+
+def _elements(params: Params, level: str, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Blocks of `vectors`."""
     if level == "real":
         parts = []
         for activations in samples.load().activations.values():
             tokens = activations[:: max(1, len(activations) // 8)]
             tokens = np.pad(tokens, ((0, 0), (0, -tokens.shape[1] % params.k)))
             parts.append(tokens.reshape(-1, params.k))
-        return {"x": np.concatenate(parts).astype(np.int64)}
+        return np.concatenate(parts).astype(np.int64)
     count = blocks(level, smoke=600)
     shape = (count, params.k)
     # Exponents fall off from a block's own top; spread 0 makes ties of exponent.
@@ -186,7 +257,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     sparse = np.flatnonzero(rng.random(count) < 0.06)
     keep = rng.random((len(sparse), params.k)) < rng.choice([0, 1, 4], (len(sparse), 1)) / params.k
     x[sparse] &= np.where(keep, 0xFFFF, 0x8000)
-    return {"x": x}
+    return x
 
 
 def _crowded(params: Params, x: np.ndarray, rng: np.random.Generator) -> None:

@@ -8,18 +8,20 @@ the earliest, so both passes run at full speed.
 
 Rank n + 1 is an exponent only: it is asked for nothing else, and nothing below it comes back.
 
+With `b_low` a block can have narrow codes: its reference stands b - b_low exponents higher, so that
+every significand moves that much further down. A block without outliers is held as one whose ranks
+are empty and whose scale is that of the first.
+
 Latency 1, k / lanes beats a block.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 
-from narrowgauge.golden.formats import Rounding
 from narrowgauge.golden.units.mx_quantize import Params
-from narrowgauge.hdl.arith.rounder import round_up
-from narrowgauge.hdl.arith.shifter import saturated
 from narrowgauge.hdl.arith.sorting import Rank, Sorter, largest
 from narrowgauge.hdl.stream import StreamUnit
+from narrowgauge.hdl.units.mx_codes import fp4_code, int_code
 
 __all__ = ["MxQuantize"]
 
@@ -65,7 +67,7 @@ class MxQuantize(StreamUnit):
             emit.eq(busy & self.o.ready),
             last.eq(read_beat.all()),
             write.addr.eq(write_beat),
-            write.data.eq(self.i.payload.as_value()),
+            write.data.eq(Cat(self.i.payload.x)),
             write.en.eq(accept),
             read.addr.eq(read_beat),
         ]
@@ -80,8 +82,9 @@ class MxQuantize(StreamUnit):
         with m.Elif(emit & last):
             m.d.sync += busy.eq(0)
 
+        low, plain, emptied = self._choices(m, accept, done, write_beat)
         m.submodules.search = search = Module()
-        ranks = self._search(search, accept, done, write_beat)
+        ranks = self._search(search, accept, done, write_beat, emptied)
         outliers, top = ranks[:-1], ranks[-1].magnitude
         payload = self.o.payload
         m.d.comb += payload.last.eq(last)
@@ -89,14 +92,17 @@ class MxQuantize(StreamUnit):
             m.d.comb += payload.outliers[j].eq(Cat(rank.magnitude, rank.sign))
             m.d.comb += payload.positions[j].eq(rank.position)
         m.submodules.codes = codes = Module()
-        taken = self._taken(codes, [rank.position for rank in outliers], read_beat)
+        taken = self._taken(codes, [rank.position for rank in outliers], read_beat, plain)
         nan = Signal()
         m.d.comb += nan.eq(top.all())
-        make = self._int_code if p.element == "int" else self._fp4_code
-        reference = Signal(8)
+        reference: Value = Signal(8, name="reference")
         if p.element == "int":
             # Scale 0 shifts its subnormals as scale 1 would, from one place higher.
             m.d.comb += [reference.eq(Cat(top[0] | ~top.any(), top[1:])), payload.scale.eq(top)]
+            if low is not None:
+                raised = Signal(9)
+                m.d.comb += raised.eq(reference + Mux(low, p.b - p.b_low, 0))
+                reference = raised
         else:
             # The largest magnitude stands at the exponent 2 above the scale, which is at least 0.
             small = Signal()
@@ -106,15 +112,41 @@ class MxQuantize(StreamUnit):
                 payload.scale.eq(Mux(nan, 255, reference - 2)),
             ]
         for i in range(p.lanes):
-            code = make(codes, read.data[16 * i : 16 * (i + 1)], reference, ~top.any(), f"lane{i}")
+            x = read.data[16 * i : 16 * (i + 1)]
+            if p.element == "int":
+                code = int_code(codes, p, x, reference, ~top.any(), low, f"lane{i}")
+            else:
+                code = fp4_code(codes, p, x, reference, f"lane{i}")
             dropped = nan | taken[i] if p.n else nan
             kept = Signal(len(payload.codes[i]), name=f"lane{i}_code")
             codes.d.comb += kept.eq(Mux(dropped, 0, code))
             m.d.comb += payload.codes[i].eq(kept)
         return m
 
-    def _search(self, m: Module, accept: Value, done: Value, beat: Signal) -> list[Rank]:
-        """The n + 1 largest of a block, held for its second pass; the last is an exponent only."""
+    def _choices(
+        self, m: Module, accept: Value, done: Value, beat: Signal
+    ) -> tuple[Signal | None, Signal | None, Signal | None]:
+        """`low` and `plain` for the second pass, and `plain` for the end of the first."""
+        if not self._params.b_low:
+            return None, None, None
+        made = []
+        for name in ("low", "plain"):
+            working = Signal(name=f"working_{name}", reset_less=True)
+            held = Signal(name=f"held_{name}", reset_less=True)
+            with m.If(accept & ~beat.any()):
+                m.d.sync += working.eq(self.i.payload[name])
+            with m.If(done):
+                m.d.sync += held.eq(working)
+            made += [working, held]
+        return made[1], made[3], made[2]
+
+    def _search(
+        self, m: Module, accept: Value, done: Value, beat: Signal, emptied: Signal | None
+    ) -> list[Rank]:
+        """The n + 1 largest of a block, held for its second pass; the last is an exponent only.
+
+        Where `emptied`, the first n are held as +0 at 0..n-1, and the last is the largest's.
+        """
         p = self._params
         if not p.n:
             return [self._largest_exponent(m, accept, done)]
@@ -141,6 +173,12 @@ class MxQuantize(StreamUnit):
             for old, again, new in zip(held, working, ranks, strict=True):
                 m.d.sync += [old.fields[f].eq(new.fields[f]) for f in self._kept(old)]
                 m.d.sync += [again.fields[f].eq(again.fields[f].init) for f in self._kept(again)]
+            if emptied is not None:
+                with m.If(emptied):
+                    largest_exponent = ranks[0].magnitude[_MAGNITUDE - 8 :]
+                    m.d.sync += held[-1].magnitude.eq(largest_exponent)
+                    for j, old in enumerate(held[:-1]):
+                        m.d.sync += [old.magnitude.eq(0), old.sign.eq(0), old.position.eq(j)]
         return held
 
     def _largest_exponent(self, m: Module, accept: Value, done: Value) -> Rank:
@@ -178,94 +216,18 @@ class MxQuantize(StreamUnit):
         """Fields that are registers."""
         return [name for name, value in rank.fields.items() if isinstance(value, Signal)]
 
-    def _taken(self, m: Module, positions: list[Value], beat: Signal) -> Value:
-        """Which lanes of the beat hold an outlier."""
+    def _taken(
+        self, m: Module, positions: list[Value], beat: Signal, plain: Signal | None
+    ) -> Value:
+        """Which lanes of the beat hold an outlier; none of a block that is `plain`."""
         p = self._params
         lanes = (p.lanes - 1).bit_length()
         taken = Const(0, p.lanes)
         for j, position in enumerate(positions):
             here = Signal(p.lanes, name=f"taken{j}")
             match = Signal(name=f"taken{j}_beat")
-            m.d.comb += match.eq(position[lanes:] == beat)
+            here_too = position[lanes:] == beat
+            m.d.comb += match.eq(here_too if plain is None else here_too & ~plain)
             m.d.comb += [here[i].eq(match & (position[:lanes] == i)) for i in range(p.lanes)]
             taken = taken | here
         return taken
-
-    def _distance(
-        self, m: Module, x: Value, reference: Value, most: int, name: str
-    ) -> tuple[Value, Value]:
-        """Distance of an element from the reference, at least `most` for all beyond; normal."""
-        normal = Signal(name=f"{name}_normal")
-        apart = Signal(8, name=f"{name}_apart")
-        m.d.comb += normal.eq(x[7:15].any())
-        m.d.comb += apart.eq(reference - Cat(x[7] | ~normal, x[8:15]))
-        size = most.bit_length()
-        distance = Signal(size, name=f"{name}_distance")
-        m.d.comb += distance.eq(saturated(apart, size))
-        return distance, normal
-
-    def _round(self, m: Module, value: Value, keep: int, name: str) -> tuple[Value, Value]:
-        """The top `keep` bits of a value and whether rounding adds one to them."""
-        below = value[: len(value) - keep]
-        guard = below[-1] if len(below) else Const(0, 1)
-        kept = value[len(below) :]
-        up = round_up(
-            m,
-            odd=kept[0],
-            guard=guard,
-            sticky=below[:-1].any() if len(below) > 1 else Const(0, 1),
-            rounding=Rounding(self._params.rounding),
-            name=f"{name}_up",
-        )
-        return kept, up
-
-    def _int_code(
-        self, m: Module, x: Value, reference: Value, zero_scale: Value, name: str
-    ) -> Value:
-        """Sign-magnitude code of b bits; -0 does not occur."""
-        p = self._params
-        keep = p.b - 1
-        amount, normal = self._distance(m, x, reference, p.b, name)
-        significand = Signal(8, name=f"{name}_significand")
-        high = Cat(x[:7], normal)
-        m.d.comb += significand.eq(Mux(zero_scale, Cat(Const(0, 1), x[:7]), high))
-        shifted = self._shift(m, significand, amount, name)
-        kept, up = self._round(m, shifted, keep, name)
-        magnitude = Signal(keep, name=f"{name}_magnitude")
-        m.d.comb += magnitude.eq(kept + (up & ~kept.all()))
-        return Cat(magnitude, x[15] & magnitude.any())
-
-    def _fp4_code(
-        self, m: Module, x: Value, reference: Value, zero_scale: Value, name: str
-    ) -> Value:
-        """E2M1 code: two bits at a place that the upper three exponents move up."""
-        apart, normal = self._distance(m, x, reference, 7, name)
-        near = [Signal(name=f"{name}_near{i}") for i in range(2)]
-        m.d.comb += [near[i].eq(apart == i) for i in range(2)]
-        # A subnormal one below the reference has no hidden bit to stand there: one place higher.
-        low = Signal(name=f"{name}_low")
-        significand = Signal(8, name=f"{name}_significand")
-        amount = Signal(3, name=f"{name}_amount")
-        m.d.comb += [
-            low.eq(near[1] & ~normal),
-            significand.eq(Mux(low, Cat(Const(0, 1), x[:7]), Cat(x[:7], normal))),
-            amount.eq(Mux(near[0] | near[1], 0, apart - 2)),
-        ]
-        shifted = self._shift(m, significand, amount, name)
-        kept, up = self._round(m, shifted, 2, name)
-        base = Cat(near[1] & ~low, near[0])
-        whole = Signal(4, name=f"{name}_whole")
-        m.d.comb += whole.eq(Cat(Const(0, 1), base) + kept + up)
-        return Cat(whole[:3] | whole[3].replicate(3), x[15])
-
-    def _shift(self, m: Module, value: Value, amount: Value, name: str) -> Value:
-        """`value` shifted right, with room below so that nothing is lost."""
-        current: Value = value
-        for i in range(len(amount)):
-            step = 1 << i
-            whole = Cat(current, Const(0, step))
-            still = Cat(Const(0, step), current)
-            row = Signal(len(whole), name=f"{name}_by{step}")
-            m.d.comb += row.eq(Mux(amount[i], whole, still))
-            current = row
-        return current
