@@ -205,6 +205,12 @@ ENTRIES: tuple[Entry, ...] = (
         dot_lanes="lanes",
         points={f"l{lanes}": {"lanes": lanes} for lanes in (32, 128)},
     ),
+    Entry(
+        name="w4a16_dot",
+        layer="units",
+        dot_lanes="lanes",
+        points={f"l{lanes}": {"lanes": lanes} for lanes in (32, 128)},
+    ),
 )
 
 
