@@ -211,6 +211,15 @@ ENTRIES: tuple[Entry, ...] = (
         dot_lanes="lanes",
         points={f"l{lanes}": {"lanes": lanes} for lanes in (32, 128)},
     ),
+    Entry(
+        name="log2_softmax",
+        layer="units",
+        points={
+            "c4_t1024": {"bits": 4, "length": 1024},
+            "c3_t64": {"bits": 3, "length": 64},
+            "c5_t64": {"bits": 5, "length": 64},
+        },
+    ),
 )
 
 

@@ -48,8 +48,8 @@ class Params:
 
     bits: int = 4
     length: int = 1024
-    fraction: int = 4
-    guard: int = 14
+    fraction: int = 3
+    guard: int = 12
     reach: int = 7
 
     def __post_init__(self) -> None:
