@@ -1,0 +1,271 @@
+"""What the baseline cores share: commands, operand memory, softmax, answers; all but the array.
+
+    MATVEC:  y_r = RNE_bf16(dot_r), with a row scale RNE_bf16(RNE_bf16(dot_r) * row_scale_r)
+    ATTEND:  y_e = RNE_bf16(sum_p p_p v_pe),   p = bf16_softmax(RNE_bf16(key_p . loaded vector))
+
+Commands, packets, operand memory, order and status are those of `opal_core`, with these
+differences. Vectors stay bf16, so `high` and `plain` are not read and `out` other than 0 is illegal.
+V comes transposed: after the keys, for each of `length` elements of the head, a row of `rows`
+positions, multiplied by the probabilities, which are kept in a memory. An ATTEND that is cut among
+the keys answers with a beat of zeros, one cut in V with the elements that were whole, as MATVEC.
+
+The vector's elements beyond its length, and the probabilities beyond the last, are +0; what the
+final beat of a row holds beyond its end is multiplied by them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.arith import fp_mul
+from narrowgauge.golden.cores import packets
+from narrowgauge.golden.cores.packets import HEADER_BITS, Header, Opcode, Status
+from narrowgauge.golden.cores.parsing import Command, read
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.payload import Batch, Field, Payload
+from narrowgauge.golden.units import bf16_softmax
+
+__all__ = ["Baseline", "answers", "output_beats", "to_bf16"]
+
+Ints = npt.NDArray[np.int64]
+
+_SCALE = fp_mul.Params(exp_bits=8, man_bits=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What: lanes, fraction, head, length, vector. How: q_lanes.
+
+    Parameters
+    ----------
+    lanes : products a cycle, added on one window, a power of two, 2..1024
+    fraction : fraction bits of the dot products' window
+    head : elements of the widest head, 2..vector
+    length : positions of the longest attention, a power of two, lanes..4096
+    vector : elements of the longest vector loaded, a multiple of lanes, at most 32768
+    q_lanes : elements a cycle of LOAD and of answers, a power of two, at most lanes
+    """
+
+    lanes: int = 128
+    fraction: int = 23
+    head: int = 64
+    length: int = 1024
+    vector: int = 1536
+    q_lanes: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("lanes", "q_lanes"):
+            value = getattr(self, name)
+            if value < 1 or value & (value - 1):
+                raise UsageError(f"{name} must be a power of two, got {value}")
+        if self.q_lanes > self.lanes:
+            raise UsageError(f"q_lanes must not exceed lanes={self.lanes}, got {self.q_lanes}")
+        bits = self.word.bits
+        if bits < max(HEADER_BITS, 16 * self.q_lanes):
+            raise UsageError(
+                f"a word of {bits} bits must hold a header of {HEADER_BITS} and "
+                f"{self.q_lanes} elements of 16"
+            )
+        if not self.lanes <= self.vector <= 32768 or self.vector % self.lanes:
+            raise UsageError(
+                f"vector must be a multiple of lanes={self.lanes} up to 32768, got {self.vector}"
+            )
+        if not self.lanes <= self.length <= 4096 or self.length & (self.length - 1):
+            raise UsageError(
+                f"length must be a power of two, {self.lanes}..4096, got {self.length}"
+            )
+        if not 2 <= self.head <= self.vector:
+            raise UsageError(f"head must be 2..vector={self.vector}, got {self.head}")
+        _ = self.dot, self.softmax
+
+    @property
+    def word(self) -> Field:
+        """The field that holds headers, elements of vectors, and weights."""
+        raise NotImplementedError
+
+    @property
+    def sides(self) -> tuple[Field, ...]:
+        """The fields beside `word`."""
+        return ()
+
+    @property
+    def dot(self) -> Any:
+        """The array's parameters."""
+        raise NotImplementedError
+
+    @property
+    def softmax(self) -> bf16_softmax.Params:
+        """The softmax's parameters."""
+        return bf16_softmax.Params(length=self.length)
+
+    def dots(self, a: Ints, data: Batch, last: Ints) -> Ints:
+        """FP32 results of the array: operands (beats, lanes) with data beats."""
+        raise NotImplementedError
+
+    @property
+    def input(self) -> Payload:
+        """One beat of a packet; what each field means depends on the command."""
+        return Payload((self.word, *self.sides, Field(name="last", width=1)))
+
+    @property
+    def output(self) -> Payload:
+        """One beat of a response."""
+        return Payload(
+            (
+                Field(name="data", width=16, count=self.q_lanes, format="bf16"),
+                Field(name="status", width=4),
+                Field(name="last", width=1),
+            )
+        )
+
+    def beats_of(self, size: int) -> int:
+        """Beats of a row of `size` elements."""
+        return -(-size // self.lanes)
+
+
+@dataclass
+class _Work:
+    """One command and its elements: those of LOAD and PASS, the results of the others."""
+
+    command: Command
+    x: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    row_open: bool = False
+
+
+def to_bf16(code: Ints) -> Ints:
+    """FP32 codes to bf16, RNE; NaN stays NaN, as the dot products' is canonical."""
+    return (code + 0x7FFF + ((code >> 16) & 1)) >> 16
+
+
+def _parsed(params: Baseline, batch: Batch) -> list[list[_Work]]:
+    made = []
+    for number in range(len(batch["final"])):
+        beats = {name: values[number] for name, values in batch.items()}
+        beats["last"] = beats.pop("final")
+        commands = read(
+            beats,
+            payload=params.input,
+            q_lanes=params.q_lanes,
+            vector=params.vector,
+            head=params.head,
+            length=params.length,
+            row=lambda vector, _: params.beats_of(vector.length),
+            values=lambda header: header.length * params.beats_of(header.rows),
+            mixed=False,
+            where=f"program {number}",
+        )
+        made.append([_Work(command=command, row_open=command.row_open) for command in commands])
+    return made
+
+
+def _dots(params: Baseline, vectors: Sequence[Ints], parts: Sequence[Batch]) -> list[Ints]:
+    """Results, in bf16, of rows of data beats that each meet one vector."""
+    if not parts:
+        return []
+    each = [params.beats_of(len(vector)) for vector in vectors]
+    rows = [len(part["last"]) // size for part, size in zip(parts, each, strict=True)]
+    a, last = [], []
+    for vector, size, count in zip(vectors, each, rows, strict=True):
+        padded = np.pad(vector, (0, size * params.lanes - len(vector)))
+        a.append(np.tile(padded.reshape(size, params.lanes), (count, 1)))
+        last.append(np.tile(np.arange(size) == size - 1, count).astype(np.int64))
+    results = to_bf16(params.dots(np.concatenate(a), packets.join(parts), np.concatenate(last)))
+    return np.split(results, np.cumsum(rows)[:-1])
+
+
+def _cut(data: Batch, start: int, count: int) -> Batch:
+    return {name: values[start : start + count] for name, values in data.items()}
+
+
+def _matvecs(params: Baseline, works: Sequence[_Work], loads: dict[int, Ints]) -> None:
+    """Results of MATVEC, and scores of ATTEND."""
+    chosen = [w for w in works if w.command.vector is not None and w.command.rows_whole]
+    vectors, parts = [], []
+    for work in chosen:
+        vector = work.command.vector
+        assert vector is not None
+        vectors.append(loads[id(vector.load)])
+        each = params.beats_of(vector.length)
+        parts.append(_cut(work.command.data, 0, work.command.rows_whole * each))
+    for work, vector, part, x in zip(
+        chosen, vectors, parts, _dots(params, vectors, parts), strict=True
+    ):
+        work.x = x
+        if work.command.header.opcode == Opcode.MATVEC and "row_scale" in part:
+            each = params.beats_of(len(vector))
+            scale = part["row_scale"][each - 1 :: each]
+            work.x = fp_mul.model(_SCALE, {"a": x, "b": scale})["o"]
+
+
+def _attends(params: Baseline, works: Sequence[_Work]) -> None:
+    """Scores to elements of the head, of all commands whose keys came whole."""
+    for work in works:
+        header = work.command.header
+        if header.opcode == Opcode.ATTEND and work.command.rows_whole < header.rows:
+            work.x = work.x[:0]
+    chosen = [w for w in works if w.command.header.opcode == Opcode.ATTEND and len(w.x)]
+    if not chosen:
+        return
+    ends = np.cumsum([len(work.x) for work in chosen])
+    last = np.zeros(ends[-1], np.int64)
+    last[ends - 1] = 1
+    x = np.concatenate([work.x for work in chosen])
+    made = bf16_softmax.model(params.softmax, {"x": x, "mask": 0 * last, "last": last})
+    shares = np.split(made["p"], ends[:-1])
+    parts = []
+    for work, share in zip(chosen, shares, strict=True):
+        vector = work.command.vector
+        assert vector is not None
+        start = len(share) * params.beats_of(vector.length)
+        each = params.beats_of(len(share))
+        beats = len(work.command.data["last"]) - start
+        work.row_open = beats % each > 0
+        parts.append(_cut(work.command.data, start, beats // each * each))
+    for work, x in zip(chosen, _dots(params, shares, parts), strict=True):
+        work.x = x
+
+
+def _answer(params: Baseline, work: _Work) -> Batch:
+    """The beats that answer one command."""
+    command = work.command
+    bare = not command.begun or command.header.opcode == Opcode.LOAD
+    size = 0 if bare else len(work.x)
+    count = size // params.q_lanes + 1 if work.row_open else -(-size // params.q_lanes)
+    count = max(count, 1)
+    data = np.pad(work.x[:size], (0, count * params.q_lanes - size)).reshape(count, -1)
+    made = packets.beats(params.output, count, data=data)
+    made["last"][-1] = 1
+    made["status"][-1] = command.status
+    return made
+
+
+def answers(params: Baseline, batch: Batch) -> Batch:
+    """Programs, fields of `params.input` by program and beat with `final` for `last`, to answers.
+
+    Returns the beats that answer all of them, fields of `params.output`, and `answered`, how many
+    beats answer each. Each program starts with nothing loaded and ends so, after a packet.
+    """
+    programs = _parsed(params, batch)
+    works = [work for listed in programs for work in listed]
+    loads: dict[int, Ints] = {}
+    for work in works:
+        command = work.command
+        if command.begun and command.header.opcode in (Opcode.LOAD, Opcode.PASS):
+            x = packets.from_words(params.word, 16, params.q_lanes, command.data["word"])
+            work.x = loads[id(command)] = x.reshape(-1)[: command.header.length]
+    _matvecs(params, works, loads)
+    _attends(params, works)
+    made = [[_answer(params, work) for work in listed] for listed in programs]
+    counts = [sum(len(part["last"]) for part in parts) for parts in made]
+    flat = [part for parts in made for part in parts]
+    outputs = packets.join(flat) if flat else packets.beats(params.output, 0)
+    outputs["answered"] = np.array(counts, np.int64)
+    return outputs
+
+
+def output_beats(params: Baseline, outputs: Batch) -> Batch:
+    """The beats of `answers`."""
+    return {field.name: outputs[field.name] for field in params.output.fields}

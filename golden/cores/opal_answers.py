@@ -1,0 +1,305 @@
+"""The model of `opal_core`: packets are read one by one, their arithmetic is done at once."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.arith import fp_mul, multimode_mul
+from narrowgauge.golden.cores import packets
+from narrowgauge.golden.cores.packets import Opcode, Out, Status
+from narrowgauge.golden.cores.parsing import Command, Vector, read
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.units import log2_softmax, mx_quantize, opal_dot, shift_attend
+
+if TYPE_CHECKING:
+    from narrowgauge.golden.cores.opal_core import Params
+
+__all__ = ["Work", "answers", "to_bf16"]
+
+Ints = npt.NDArray[np.int64]
+
+_SCALE = fp_mul.Params(exp_bits=8, man_bits=7)
+
+
+@dataclass
+class Work:
+    """One command with what it works on and what came of it.
+
+    Parameters
+    ----------
+    command : as read
+    x : bf16 elements of LOAD and PASS, and the results of MATVEC and ATTEND
+    blocks : `x` as blocks, fields of the quantiser's output
+    """
+
+    command: Command
+    x: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    blocks: Batch = field(default_factory=dict)
+
+
+def to_bf16(code: Ints) -> Ints:
+    """FP32 codes to bf16, RNE; NaN stays NaN, as the dot products' is canonical."""
+    return (code + 0x7FFF + ((code >> 16) & 1)) >> 16
+
+
+def beats_of_row(params: "Params", vector: Vector, w_high: int) -> int:
+    """Beats of a row that meets a vector."""
+    return -(-vector.length // (params.lanes >> (vector.high + w_high)))
+
+
+def parsed(params: "Params", batch: Batch) -> list[list[Work]]:
+    """The commands of each program; NOPs are left out."""
+    made = []
+    for number in range(len(batch["final"])):
+        beats = {name: values[number] for name, values in batch.items()}
+        beats["last"] = beats.pop("final")
+        commands = read(
+            beats,
+            payload=params.input,
+            q_lanes=params.q_lanes,
+            vector=params.vector,
+            head=params.head,
+            length=params.length,
+            row=lambda vector, high: beats_of_row(params, vector, high),
+            where=f"program {number}",
+        )
+        made.append([Work(command=command) for command in commands])
+    return made
+
+
+def quantised(params: "Params", works: list[Work], choice: list[tuple[int, int]]) -> None:
+    """Fill in the blocks of `x` of each, in one call; `choice` is (low, plain) of each."""
+    k = params.k
+    rows = [np.pad(work.x, (0, -len(work.x) % k)).reshape(-1, k) for work in works]
+    sizes = [len(part) for part in rows]
+    if not sum(sizes):
+        return
+    low, plain = (np.repeat([pair[i] for pair in choice], sizes) for i in range(2))
+    made = mx_quantize.model(
+        params.quantiser,
+        {"x": np.concatenate(rows), "low": low.astype(np.int64), "plain": plain.astype(np.int64)},
+    )
+    start = 0
+    for work, size in zip(works, sizes, strict=True):
+        work.blocks = {name: values[start : start + size] for name, values in made.items()}
+        start += size
+
+
+def _codes(params: "Params", words: Ints, a_high: int, w_high: int) -> Ints:
+    """The codes of rows of packed words, (rows, beats, cells) -> (rows, elements)."""
+    slots = multimode_mul.slots(params.low, words)
+    step = params.low - 1
+    if not w_high:
+        codes = slots[..., ::2] if a_high else slots
+    elif not a_high:
+        codes = slots[..., ::2] + (slots[..., 1::2] << step)
+    else:
+        codes = slots[..., :1] + (slots[..., 1:2] << step)
+    flat: Ints = codes.reshape(*words.shape[:-1], -1)
+    _, packed = multimode_mul.pack(
+        params.dot.cell, np.zeros_like(flat), flat, bool(a_high), bool(w_high)
+    )
+    if not np.array_equal(multimode_mul.slots(params.low, packed), slots):
+        raise UsageError("a row holds a word that is not packed for its mode")
+    return flat.reshape(len(words), -1)
+
+
+def dots_of(params: "Params", work: Work, loaded: Work) -> Batch:
+    """The blocks of the whole rows of a MATVEC or ATTEND, as `opal_dot` takes them."""
+    command = work.command
+    vector = command.vector
+    assert vector is not None
+    a_high, w_high = vector.high, command.w_high
+    unit = params.lanes >> (a_high + w_high)
+    each = beats_of_row(params, vector, w_high)
+    rows = command.rows_whole
+    beats = {name: values[: rows * each] for name, values in command.data.items()}
+    words = beats["word"].reshape(rows, each, -1)
+    blocks = -(-vector.length // params.k)
+    codes = np.pad(
+        _codes(params, words, a_high, w_high), ((0, 0), (0, blocks * params.k - each * unit))
+    )
+    # The final beat of each block tells what is the block's.
+    number = np.arange(each) * unit // params.k
+    final = np.minimum((np.arange(blocks) + 1) * (params.k // unit), each) - 1
+    made: Batch = {"w": codes.reshape(rows * blocks, params.k)}
+    for name in ("scale", "outliers", "positions"):
+        shown = beats[name].reshape(rows, each, *beats[name].shape[1:])
+        if not np.array_equal(shown, shown[:, final][:, number]):
+            raise UsageError(f"{name} must stay the same over the beats of a block")
+        made[f"w_{name}"] = shown[:, final].reshape(rows * blocks, *beats[name].shape[1:])
+    for source, name in (("codes", "a"), *((f, f"a_{f}") for f in _BLOCK)):
+        values = loaded.blocks[source]
+        made[name] = np.broadcast_to(values, (rows, *values.shape)).reshape(-1, *values.shape[1:])
+    size = np.minimum(each * unit - np.arange(blocks) * params.k, params.k)
+    last = (np.arange(blocks) == blocks - 1).astype(np.int64)
+    made |= {"size": np.tile(size, rows), "last": np.tile(last, rows)}
+    made |= {
+        name: np.full(rows * blocks, value, np.int64)
+        for name, value in (("a_high", a_high), ("w_high", w_high))
+    }
+    return made
+
+
+_BLOCK = ("scale", "outliers", "positions")
+
+
+def _loads(params: "Params", works: list[Work]) -> None:
+    """The vectors of LOAD and PASS, and the blocks of those that are quantised."""
+    for work in works:
+        if not work.command.begun or work.command.header.opcode not in (Opcode.LOAD, Opcode.PASS):
+            continue
+        data, header = work.command.data, work.command.header
+        word = params.input["word"]
+        x = packets.from_words(word, 16, params.q_lanes, data["word"]).reshape(-1)
+        work.x = x[: header.length]
+    chosen = [
+        work
+        for work in works
+        if len(work.x)
+        and (work.command.header.opcode == Opcode.LOAD or work.command.header.out != Out.BF16)
+    ]
+    quantised(
+        params,
+        chosen,
+        [(1 - work.command.header.high, work.command.header.plain) for work in chosen],
+    )
+
+
+def _dots(params: "Params", works: list[Work]) -> None:
+    """Results of MATVEC, and scores of ATTEND, in `x`."""
+    loads = {id(work.command): work for work in works}
+    chosen = [
+        work
+        for work in works
+        if work.command.rows_whole
+        and work.command.header.opcode != Opcode.PASS
+        and work.command.vector is not None
+    ]
+    if not chosen:
+        return
+    parts = [dots_of(params, work, loads[id(_load(work))]) for work in chosen]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    results = to_bf16(opal_dot.model(params.dot, joined)["result"])
+    start = 0
+    for work in chosen:
+        rows = work.command.rows_whole
+        work.x = results[start : start + rows]
+        start += rows
+        if work.command.header.opcode == Opcode.MATVEC:
+            assert work.command.vector is not None
+            each = beats_of_row(params, work.command.vector, work.command.w_high)
+            scale = work.command.data["row_scale"][each - 1 : rows * each : each]
+            work.x = fp_mul.model(_SCALE, {"a": work.x, "b": scale})["o"]
+
+
+def _load(work: Work) -> Command:
+    assert work.command.vector is not None
+    return work.command.vector.load
+
+
+def _attends(params: "Params", works: list[Work]) -> None:
+    """Scores to heads, of the commands that came whole."""
+    chosen = [
+        work
+        for work in works
+        if work.command.header.opcode == Opcode.ATTEND
+        and work.command.status in (Status.OK, Status.OVERRUN)
+    ]
+    if not chosen:
+        return
+    counts = np.array([work.command.header.rows for work in chosen])
+    last = np.zeros(int(counts.sum()), np.int64)
+    last[np.cumsum(counts) - 1] = 1
+    x = np.concatenate([work.x for work in chosen])
+    codes = log2_softmax.model(params.softmax, {"x": x, "mask": 0 * last, "last": last})
+    high, wide = params.dot.high, 2 * params.low
+    v, scale = [], []
+    for work, count in zip(chosen, counts, strict=True):
+        data = work.command.data
+        words = packets.from_words(
+            params.input["word"], wide, params.head, data["word"][-int(count) :]
+        )
+        magnitude = words & ((1 << (high - 1)) - 1)
+        v.append(np.where(words >> (high - 1) & 1, -magnitude, magnitude))
+        scale.append(data["scale"][-int(count) :])
+    reference = np.repeat([work.command.header.reference for work in chosen], counts)
+    heads = shift_attend.model(
+        params.attention,
+        {**codes, "v": np.concatenate(v), "scale": np.concatenate(scale), "reference": reference},
+    )["result"]
+    for work, head in zip(chosen, heads, strict=True):
+        work.x = head[: work.command.header.length]
+
+
+def _beat(params: "Params", count: int, **given: Ints) -> Batch:
+    return packets.beats(params.output, count, **given)
+
+
+def _answer(params: "Params", work: Work) -> Batch:
+    """The beats that answer one command."""
+    command = work.command
+    header, status = command.header, command.status
+    bare = not command.begun or header.opcode == Opcode.LOAD
+    if bare or (header.opcode == Opcode.ATTEND and status == Status.CUT):
+        made = _beat(params, 1)
+    elif header.out == Out.BF16:
+        size, partial = len(work.x), command.row_open
+        count = size // params.q_lanes + 1 if partial else -(-size // params.q_lanes)
+        data = np.pad(work.x, (0, count * params.q_lanes - size)).reshape(count, -1)
+        made = _beat(params, count, data=data)
+    else:
+        blocks = mx_quantize.output_beats(params.quantiser, work.blocks)
+        bits = np.abs(blocks["codes"]) | (blocks["codes"] < 0) << (params.dot.high - 1)
+        made = _beat(
+            params,
+            len(bits),
+            data=bits,
+            **{name: blocks[name] for name in _BLOCK},
+        )
+    made["last"][-1] = 1
+    made["status"][-1] = status
+    return made
+
+
+def _requantise(params: "Params", works: list[Work]) -> None:
+    chosen = []
+    for work in works:
+        command = work.command
+        asked = command.header.out != Out.BF16 and command.begun
+        if not asked or command.header.opcode not in (Opcode.MATVEC, Opcode.ATTEND):
+            continue
+        if command.header.opcode == Opcode.ATTEND and command.status == Status.CUT:
+            continue
+        if command.row_open:
+            # A row that did not come whole opens the block that it would have gone to.
+            size = len(work.x) // params.k * params.k + params.k
+            work.x = np.pad(work.x, (0, size - len(work.x)))
+        chosen.append(work)
+    quantised(
+        params,
+        chosen,
+        [
+            (int(w.command.header.out == Out.LOW), int(w.command.header.out == Out.PLAIN))
+            for w in chosen
+        ],
+    )
+
+
+def answers(params: "Params", batch: Batch) -> Batch:
+    """See `opal_core.model`."""
+    programs = parsed(params, batch)
+    works = [work for listed in programs for work in listed]
+    _loads(params, works)
+    _dots(params, works)
+    _attends(params, works)
+    _requantise(params, works)
+    made = [[_answer(params, work) for work in listed] for listed in programs]
+    counts = [sum(len(part["last"]) for part in parts) for parts in made]
+    flat = [part for parts in made for part in parts]
+    outputs = packets.join(flat) if flat else _beat(params, 0)
+    outputs["answered"] = np.array(counts, np.int64)
+    return outputs
