@@ -173,6 +173,11 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
+        name="multimode_mul",
+        layer="arith",
+        points={"p35": {"low": 3}, "p47": {"low": 4}},
+    ),
+    Entry(
         name="mx_quantize",
         layer="units",
         points={
