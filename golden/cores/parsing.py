@@ -9,6 +9,7 @@ from narrowgauge.golden.cores.packets import (
     HEADER_BITS,
     Header,
     Opcode,
+    Out,
     Status,
     from_words,
     split,
@@ -59,8 +60,10 @@ class Vector:
     load: Command
 
 
-def _legal(header: Header, vector: int, head: int, length: int) -> bool:
+def _legal(header: Header, vector: int, head: int, length: int, outs: int) -> bool:
     """Whether there is such a command and it fits the core."""
+    if header.opcode != Opcode.LOAD and header.out >= outs:
+        return False
     if header.opcode == Opcode.LOAD:
         return 1 <= header.length <= vector
     if header.opcode == Opcode.PASS:
@@ -94,6 +97,7 @@ def read(
     length: int,
     row: Callable[[Vector, int], int],
     values: Callable[[Header], int] = lambda header: header.rows,
+    outs: int = len(Out),
     mixed: bool = True,
     where: str = "program",
 ) -> list[Command]:
@@ -106,6 +110,7 @@ def read(
     vector, head, length : limits of LOAD, and of ATTEND's `length` and `rows`
     row : (vector, high) -> beats of a row that meets it
     values : header -> beats of ATTEND that follow the keys
+    outs : kinds of answers that the core gives
     mixed : whether vectors are low or high, and ATTEND needs a high one
     where : what an error calls the program
 
@@ -123,7 +128,7 @@ def read(
             continue
         count = len(part["last"]) - 1
         status = Status.OK
-        if not _legal(header, vector, head, length):
+        if not _legal(header, vector, head, length, outs):
             status = Status.ILLEGAL
         elif not _in_order(header, held, mixed):
             status = Status.ORDER
