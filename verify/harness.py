@@ -223,7 +223,8 @@ module harness(input wire clk /* verilator public_flat_rw */);
         3'd4: m_on = m_valid && !given && m_random[9];
         default: m_on = 1;
       endcase
-      m_ready <= m_on;
+      // From the last beat before a cut on, what is offered must be withdrawn by the reset.
+      m_ready <= m_on && (abort_after == 0 || accepted + {31'd0, taken} < abort_after);
 
       // End: everything in and out, then silence; or stuck; or cut short for a reset.
       since <= (taken || given) ? 0 : since + 1;
