@@ -4,7 +4,8 @@
     ATTEND:  y_e = RNE_bf16(sum_p p_p v_pe),   p = bf16_softmax(RNE_bf16(key_p . loaded vector))
 
 Commands, packets, operand memory, order and status are those of `opal_core`, with these
-differences. Vectors stay bf16, so `high` and `plain` are not read and `out` other than 0 is illegal.
+differences. Vectors stay bf16, so `high` and `plain` are not read, and `out` other than 0 is
+illegal.
 V comes transposed: after the keys, for each of `length` elements of the head, a row of `rows`
 positions, multiplied by the probabilities, which are kept in a memory. An ATTEND that is cut among
 the keys answers with a beat of zeros, one cut in V with the elements that were whole, as MATVEC.
@@ -22,13 +23,23 @@ import numpy.typing as npt
 
 from narrowgauge.golden.arith import fp_mul
 from narrowgauge.golden.cores import packets
-from narrowgauge.golden.cores.packets import HEADER_BITS, Header, Opcode, Status
+from narrowgauge.golden.cores.packets import HEADER_BITS, Opcode
 from narrowgauge.golden.cores.parsing import Command, read
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Field, Payload
 from narrowgauge.golden.units import bf16_softmax
 
-__all__ = ["Baseline", "answers", "output_beats", "to_bf16"]
+__all__ = [
+    "Baseline",
+    "Work",
+    "answers",
+    "input_beats",
+    "lengths",
+    "output_beats",
+    "output_lengths",
+    "parsed",
+    "to_bf16",
+]
 
 Ints = npt.NDArray[np.int64]
 
@@ -127,8 +138,15 @@ class Baseline:
 
 
 @dataclass
-class _Work:
-    """One command and its elements: those of LOAD and PASS, the results of the others."""
+class Work:
+    """One command with what came of it.
+
+    Parameters
+    ----------
+    command : as read
+    x : bf16 elements of LOAD and PASS, the results of the others
+    row_open : whether a row whose result is answered was cut in its middle
+    """
 
     command: Command
     x: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -140,7 +158,8 @@ def to_bf16(code: Ints) -> Ints:
     return (code + 0x7FFF + ((code >> 16) & 1)) >> 16
 
 
-def _parsed(params: Baseline, batch: Batch) -> list[list[_Work]]:
+def parsed(params: Baseline, batch: Batch) -> list[list[Work]]:
+    """The commands of each program, not carried out yet; NOPs are left out."""
     made = []
     for number in range(len(batch["final"])):
         beats = {name: values[number] for name, values in batch.items()}
@@ -154,10 +173,11 @@ def _parsed(params: Baseline, batch: Batch) -> list[list[_Work]]:
             length=params.length,
             row=lambda vector, _: params.beats_of(vector.length),
             values=lambda header: header.length * params.beats_of(header.rows),
+            outs=1,
             mixed=False,
             where=f"program {number}",
         )
-        made.append([_Work(command=command, row_open=command.row_open) for command in commands])
+        made.append([Work(command=command, row_open=command.row_open) for command in commands])
     return made
 
 
@@ -180,7 +200,7 @@ def _cut(data: Batch, start: int, count: int) -> Batch:
     return {name: values[start : start + count] for name, values in data.items()}
 
 
-def _matvecs(params: Baseline, works: Sequence[_Work], loads: dict[int, Ints]) -> None:
+def _matvecs(params: Baseline, works: Sequence[Work], loads: dict[int, Ints]) -> None:
     """Results of MATVEC, and scores of ATTEND."""
     chosen = [w for w in works if w.command.vector is not None and w.command.rows_whole]
     vectors, parts = [], []
@@ -200,7 +220,7 @@ def _matvecs(params: Baseline, works: Sequence[_Work], loads: dict[int, Ints]) -
             work.x = fp_mul.model(_SCALE, {"a": x, "b": scale})["o"]
 
 
-def _attends(params: Baseline, works: Sequence[_Work]) -> None:
+def _attends(params: Baseline, works: Sequence[Work]) -> None:
     """Scores to elements of the head, of all commands whose keys came whole."""
     for work in works:
         header = work.command.header
@@ -228,7 +248,7 @@ def _attends(params: Baseline, works: Sequence[_Work]) -> None:
         work.x = x
 
 
-def _answer(params: Baseline, work: _Work) -> Batch:
+def _answer(params: Baseline, work: Work) -> Batch:
     """The beats that answer one command."""
     command = work.command
     bare = not command.begun or command.header.opcode == Opcode.LOAD
@@ -248,7 +268,7 @@ def answers(params: Baseline, batch: Batch) -> Batch:
     Returns the beats that answer all of them, fields of `params.output`, and `answered`, how many
     beats answer each. Each program starts with nothing loaded and ends so, after a packet.
     """
-    programs = _parsed(params, batch)
+    programs = parsed(params, batch)
     works = [work for listed in programs for work in listed]
     loads: dict[int, Ints] = {}
     for work in works:
@@ -266,6 +286,24 @@ def answers(params: Baseline, batch: Batch) -> Batch:
     return outputs
 
 
+def input_beats(params: Baseline, batch: Batch) -> Batch:
+    """Programs to beats, one after the other."""
+    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in batch.items()}
+    flat["last"] = flat.pop("final")
+    return flat
+
+
+def lengths(params: Baseline, batch: Batch) -> Ints:
+    """Beats of each program: all alike."""
+    count, size = batch["final"].shape
+    return np.full(count, size, np.int64)
+
+
 def output_beats(params: Baseline, outputs: Batch) -> Batch:
     """The beats of `answers`."""
     return {field.name: outputs[field.name] for field in params.output.fields}
+
+
+def output_lengths(params: Baseline, outputs: Batch) -> Ints:
+    """Beats that answer each program."""
+    return outputs["answered"]
