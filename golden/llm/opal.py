@@ -9,8 +9,6 @@ difference is exact in float64 and its cast to float32 the one rounding of the b
 this does not cover (`Operand.bad`) are answered by the golden model itself.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +23,7 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_TILE = 384
+_TILE = 64
 """Weight rows at a time: a tile of results stays in a core's cache."""
 _ORDINARY = 15
 """Depth up to which a row of activations counts as ordinary."""
@@ -83,21 +81,6 @@ def _check(a: Operand, w: Operand, low: int) -> None:
             raise UsageError(f"codes must have {low} or {2 * low - 1} bits")
 
 
-class _Weights(NamedTuple):
-    """One block of a tile of weights."""
-
-    operand: Operand
-    block: int
-    integers: F64
-    rows: Ints  # of the slots that are kept, with the slots' numbers
-    slots: Ints
-    columns: Ints
-
-    @property
-    def fraction(self) -> int:
-        return 23
-
-
 def products(a: Operand, w: Operand, *, low: int) -> F32:
     """Dot products of all rows of a with all rows of w, (rows of a, rows of w), float32.
 
@@ -113,14 +96,13 @@ def products(a: Operand, w: Operand, *, low: int) -> F32:
     result = np.zeros((len(a.codes), len(w.codes)), np.float32)
     good = np.flatnonzero(~bad_a)
     part = a if len(good) == len(bad_a) else a.rows(good)
-    for start in range(0, len(w.codes), _TILE):
-        tile = w.rows(slice(start, start + _TILE))
-        if len(good):
-            here = _tile(part, tile)
-            if part is a:
-                result[:, start : start + _TILE] = here
-            else:
-                result[good, start : start + _TILE] = here
+    if len(good):
+        total = result if part is a else np.zeros((len(good), len(w.codes)), np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for block in range(a.codes.shape[1]):
+                _add_block(part, w, block, total)
+        if part is not a:
+            result[good] = total
     if bad_a.any() or bad_w.any():
         row, column = np.nonzero(bad_a[:, None] | bad_w)
         result[row, column] = reference(a, w, low, row, column)
@@ -136,14 +118,6 @@ def _too_deep(a: Operand, w: Operand) -> npt.NDArray[np.bool_]:
     size = 2.0 * a.outliers.shape[2] + 2.0 * k * power(a.scales - a.top)
     bits = a.depth + deepest + np.ceil(np.log2(size)) + 1
     return np.asarray((bits > 53).any(axis=1))
-
-
-def _tile(a: Operand, w: Operand) -> F32:
-    total = np.zeros((len(a.codes), len(w.codes)), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for block in range(a.codes.shape[1]):
-            _add_block(a, w, block, total)
-    return total
 
 
 def _size(a: Operand, block: int) -> int:
@@ -166,60 +140,80 @@ def _wide(a: Operand, w: Operand, block: int) -> npt.NDArray[np.bool_]:
 def _add_block(a: Operand, w: Operand, block: int, total: F32) -> None:
     """Add one block's rounded totals."""
     size = _size(a, block)
-    integers = w.integers(block, slice(None))[:, :size]
-    columns = w.columns[block]
     wide = _wide(a, w, block)
-    ordinary = np.flatnonzero(~wide)
-    if len(columns) > 16 and len(ordinary):
+    if len(w.columns[block]) > 16:
         # Outliers all over the block: float64 for all.
-        wide, ordinary = np.ones_like(wide), ordinary[:0]
-    if len(ordinary):
-        rows = slice(None) if not wide.any() else ordinary
+        wide = np.ones_like(wide)
+    if not wide.all():
+        rows = np.flatnonzero(~wide) if wide.any() else slice(None)
         values = a.values(block, rows)[:, :size]
-        narrow = values.astype(np.float32)
-        exact = narrow @ integers.astype(np.float32).T
-        if len(columns):
-            sums = values[:, columns] @ _outliers(w, block)[:, columns].T
-            _cut_slots(a, w, block, rows, values, sums)
-            sums += exact
-            exact = sums.astype(np.float32)
-        total[rows] += exact
+        if wide.any():
+            part = np.zeros((len(values), total.shape[1]), np.float32)
+            _add_narrow(a, w, block, rows, values, part)
+            total[rows] += part
+        else:
+            _add_narrow(a, w, block, rows, values, total)
     if wide.any():
         rows = np.flatnonzero(wide)
         values = a.values(block, rows)[:, :size]
-        sums = values @ (integers + _outliers(w, block)[:, :size]).T
-        _cut_slots(a, w, block, rows, values, sums)
-        _cut_rows(a, w, block, rows, integers, sums)
+        sums = values @ w.values(block, slice(None))[:, :size].T
+        _cut_slots(a, w, block, rows, values, slice(None), sums)
+        _cut_rows(a, w, block, rows, w.integers(block, slice(None))[:, :size], sums)
         total[rows] += sums.astype(np.float32)
 
 
-def _outliers(w: Operand, block: int) -> F64:
-    """The outliers' values in their places, (rows, k)."""
-    made = np.zeros((len(w.codes), w.codes.shape[2]))
-    row, slot = np.nonzero(w.kept[:, block])
-    made[row, w.positions[row, block, slot]] = w.slot_values[row, block, slot]
-    return made
+def _add_narrow(
+    a: Operand, w: Operand, block: int, rows: Ints | slice, values: F64, total: F32
+) -> None:
+    """Add the rounded totals of rows that float32 serves, a tile of weight rows at a time."""
+    size, columns, outliers = values.shape[1], w.columns[block], w.column_values[block]
+    narrow, few = values.astype(np.float32), np.ascontiguousarray(values[:, columns])
+    shape = (len(values), _TILE)
+    exact, sums, rounded = np.empty(shape, np.float32), np.empty(shape), np.empty(shape, np.float32)
+    for start in range(0, len(w.codes), _TILE):
+        part = slice(start, min(start + _TILE, len(w.codes)))
+        if part.stop - start < _TILE:
+            exact, sums, rounded = (
+                x.reshape(-1)[: len(values) * (part.stop - start)].reshape(len(values), -1)
+                for x in (exact, sums, rounded)
+            )
+        np.matmul(narrow, w.narrow[block][part, :size].T, out=exact)
+        if len(columns):
+            np.matmul(few, outliers[part].T, out=sums)
+            _cut_slots(a, w, block, rows, values, part, sums)
+            np.add(sums, exact, out=sums)
+            np.copyto(rounded, sums, casting="same_kind")
+            total[:, part] += rounded
+        else:
+            total[:, part] += exact
 
 
 def _cut_slots(
-    a: Operand, w: Operand, block: int, rows: Ints | slice, values: F64, sums: F64
+    a: Operand,
+    w: Operand,
+    block: int,
+    rows: Ints | slice,
+    values: F64,
+    part: slice,
+    sums: F64,
 ) -> None:
     """Take away what the window cuts off of the products of the weights' outliers."""
     deepest = int(a.depth[rows, block].max(initial=-99))
-    flagged = w.slot_depth[:, block] + deepest > 23
+    flagged = w.slot_depth[part, block] + deepest > 23
     if not flagged.any():
         return
-    top_a, top_w = a.top[rows, block], w.top[:, block]
-    unit_a = power(top_a - 127)
+    first = part.start or 0
+    unit_a = power(a.top[rows, block] - 127)[:, None]
     for slot in range(flagged.shape[1]):
         which = np.flatnonzero(flagged[:, slot])
         if not len(which):
             continue
-        place = w.positions[which, block, slot]
-        unit_w = power(top_w[which] - 127 - 23)
-        x = values[:, place] / unit_a[:, None] * (w.slot_values[which, block, slot] / unit_w)
+        at = which + first
+        unit_w = power(w.top[at, block] - 127 - 23)
+        x = values[:, w.positions[at, block, slot]] / unit_a
+        x *= w.slot_values[at, block, slot] / unit_w
         x -= np.trunc(x)
-        x *= unit_a[:, None]
+        x *= unit_a
         x *= unit_w
         sums[:, which] -= x
 

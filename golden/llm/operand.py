@@ -180,3 +180,21 @@ class Operand:
             here = self.positions[:, block][self.kept[:, block]]
             found.append(np.unique(here).astype(np.int64))
         return tuple(found)
+
+    @cached_property
+    def narrow(self) -> tuple[npt.NDArray[np.float32], ...]:
+        """The INT codes' values by block, each (rows, k), in float32."""
+        blocks = range(self.codes.shape[1])
+        return tuple(self.integers(block, slice(None)).astype(np.float32) for block in blocks)
+
+    @cached_property
+    def column_values(self) -> tuple[Floats, ...]:
+        """The outliers' values in the columns of each block, (rows, columns)."""
+        made = []
+        for block, columns in enumerate(self.columns):
+            row, slot = np.nonzero(self.kept[:, block])
+            place = np.searchsorted(columns, self.positions[row, block, slot])
+            values = np.zeros((len(self.codes), len(columns)))
+            values[row, place] = self.slot_values[row, block, slot]
+            made.append(values)
+        return tuple(made)
