@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.cores import baseline, baseline_programs, packets
+from narrowgauge.golden.cores import baseline_answers, baseline_programs, packets
 from narrowgauge.golden.cores.baseline import (
     Baseline,
     input_beats,
@@ -106,8 +106,8 @@ class Params(Baseline):
 
 
 def model(params: Params, batch: Batch) -> Batch:
-    """Programs to the beats that answer them; see `baseline.answers`."""
-    return baseline.answers(params, batch)
+    """Programs to the beats that answer them; see `baseline_answers.answers`."""
+    return baseline_answers.answers(params, batch)
 
 
 def vectors(params: Params, level: str, seed: int) -> Batch:
