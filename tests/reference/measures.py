@@ -16,6 +16,7 @@ from typing import Any
 from narrowgauge import api, measures, registry
 from narrowgauge.console import Console, markdown
 from narrowgauge.store import DEFAULT, Result, Store
+from narrowgauge.sweep import Progress
 from narrowgauge.synth import origin
 from tests.reference import README
 
@@ -57,7 +58,12 @@ CURVES = ("mx_dot/w4a4_l128", "bf16_dot/l128", "mx_dot/w4a4_l32", "bf16_dot/l32"
 
 def sweep(named: Sequence[str] = ()) -> None:
     """Measure what the store does not hold yet, of the named points or of all."""
-    progress = Console(0).progress
+    console = Console(0)
+
+    def progress(now: Progress) -> None:
+        line = f"[{now.done}/{now.total}] {now.job.label} ({now.seconds:.1f} s)"
+        console.line(line, last=now.done == now.total)
+
     chosen = api.points(named)
     for measure in (*MEASURED, "mutation"):
         names = [point.full_name for point in chosen if measure in wanted(point)]
