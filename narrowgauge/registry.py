@@ -225,6 +225,15 @@ ENTRIES: tuple[Entry, ...] = (
             "c5_t64": {"bits": 5, "length": 64},
         },
     ),
+    Entry(
+        name="shift_attend",
+        layer="units",
+        points={
+            "c4_d64": {"bits": 4, "lanes": 64},
+            "c4_d8": {"bits": 4, "lanes": 8, "length": 64},
+            "c3_d8": {"bits": 3, "v_bits": 5, "lanes": 8, "length": 64, "renormalise": True},
+        },
+    ),
 )
 
 

@@ -56,7 +56,7 @@ class Params:
     v_bits: int = 7
     lanes: int = 64
     length: int = 1024
-    fraction: int = 16
+    fraction: int = 14
     renormalise: bool = False
 
     def __post_init__(self) -> None:
