@@ -185,7 +185,7 @@ def input_beats(params: Params, batch: Batch) -> Batch:
 
     Only the first beat's `low` and `plain` are read: the others carry those of the next block.
     """
-    beats = {"x": batch["x"].reshape(-1, params.lanes)}
+    beats: Batch = {"x": batch["x"].reshape(-1, params.lanes)}
     for name in _CHOICES if params.b_low else ():
         shown = np.repeat(np.roll(batch[name], -1)[:, None], params.beats, axis=1)
         shown[:, 0] = batch[name]
