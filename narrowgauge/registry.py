@@ -205,6 +205,16 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
+        name="opal_dot",
+        layer="units",
+        dot_lanes="lanes",
+        points={
+            "p47_l32": {"low": 4, "lanes": 32},
+            "p47_l128": {"low": 4, "lanes": 128},
+            "p35_l128": {"low": 3, "lanes": 128},
+        },
+    ),
+    Entry(
         name="bf16_dot",
         layer="units",
         dot_lanes="lanes",
