@@ -286,16 +286,21 @@ class Control(wiring.Component):
 
         self._phases(m, phase, open_, accept, over, early, keys, streamed, moved)
 
-        # An answer is put in order with the header, one of ATTEND with the beat that ends it.
+        # An answer is put in order with the header, one of ATTEND with the beat that ends it; where
+        # its results are rows, with the beat that ends its keys.
         done = Signal()
         m.d.comb += [
-            done.eq(over & attending),
+            done.eq(attending & (moved & keys & self.ends if p.transposed else over)),
             self.orders.valid.eq((accept & ~kind[_Opcode.NOP] & ~(open_ & attend)) | done),
         ]
         told = self.orders.payload
         with m.If(done):
             m.d.comb += [
-                told.source.eq(Mux(keys, Source.BARE, Source.HEADS)),
+                told.source.eq(
+                    Mux(early, Source.BARE, Source.ROWS)
+                    if p.transposed
+                    else Mux(keys, Source.BARE, Source.HEADS)
+                ),
                 told.status.eq(self.status),
                 told.blocks.eq(kept.blocks & ~early),
                 told.low.eq(kept.low),
@@ -385,7 +390,9 @@ class Control(wiring.Component):
         with m.Elif(phase["wait"] & self.operand):
             go("rows")
         with m.Elif(over):
-            with m.If(early & ~phase["stream"] & (keys | phase["values"])):
+            # Attention that goes with the rows of V comes to its end with them.
+            drained = keys if self._limits.transposed else keys | phase["values"]
+            with m.If(early & ~phase["stream"] & drained):
                 go("drain")
             with m.Elif(self.last):
                 go("header")
