@@ -3,8 +3,8 @@
 Products of bf16 are cut off in nearly every beat, so no GEMM gives the sum. But the result is
 rounded to bf16 in the end, and what is cut off is small beside that: a float64 GEMM gives the sum
 without cuts, the window's reference bounds what they take, and where both ends of the interval
-round to one bf16 number that is the answer. The others, a per cent or so, are added up product by
-product.
+round to one bf16 number that is the answer. For the others, some per cent, the products that are
+cut off at all are counted, which leaves a tenth of them; these are added up product by product.
 
 The reference of a beat is the largest sum of two exponent fields. It comes from another GEMM: with
 2^(8 field) in place of each number a dot product lies between 2^(8 R) and 128 * 2^(8 R), so its
@@ -36,8 +36,10 @@ _LOWEST = -22
 _SHIFT = 56
 """Exponent of the largest number in that GEMM, so that 128 products stay in range."""
 _TILE = 64
-_PRODUCTS = 1 << 17
+_PRODUCTS = 1 << 15
 """Products added up one by one at a time."""
+_COUNTED = 1 << 18
+"""Products counted at a time."""
 
 
 def reference(a: Codes, b: Codes) -> Codes:
@@ -68,7 +70,11 @@ class _Side:
         self.values = value / power(self.top - 127)[:, :, None]
         exponent = np.where(distance < _LOWEST, -200, 8 * distance + _SHIFT)
         self.powers = power(exponent).astype(np.float32)
-        # Cauchy and Schwarz: bounds what rounding to FP32 can take.
+        # How far the last set bit of each number lies below the top; zeros lose nothing.
+        significand = (beats & 0x7F).astype(np.int64) | 0x80
+        depth = np.minimum(7 - distance - np.log2(significand & -significand).astype(np.int64), 60)
+        self.depth = np.where(self.values == 0, -60, depth).astype(np.int8)
+        # Cauchy and Schwarz: bounds what the GEMM can be wrong by.
         self.norm = np.sqrt((self.values**2).sum(axis=2)) * power(self.top - 127)
 
 
@@ -101,7 +107,7 @@ def _tile(
 ) -> Codes:
     shape = (len(a), len(b))
     beats = left.top.shape[1]
-    total, error = np.zeros(shape), np.zeros(shape, np.float32)
+    total, error, sizes = np.zeros(shape), np.zeros(shape, np.float32), np.zeros(shape)
     references = np.empty((beats, *shape), np.int8)
     exact, square = np.empty(shape), np.empty(shape, np.float32)
     valid = np.ones(shape, np.bool_)
@@ -111,6 +117,8 @@ def _tile(
         np.matmul(left.values[:, beat] * unit_a, (right.values[part, beat] * unit_b[:, None]).T,
                   out=exact)  # fmt: skip
         total += exact
+        np.abs(total, out=exact)
+        sizes += exact
         np.matmul(left.powers[:, beat], right.powers[part, beat].T, out=square)
         r = square.view(np.int32)
         r >>= 23
@@ -124,26 +132,60 @@ def _tile(
         square *= (unit_a * (_LANES * 2.0**-_FRACTION)).astype(np.float32)
         square *= unit_b.astype(np.float32)
         error += square
-    weight = (beats - np.arange(beats)) * 2.0**-22
-    error += ((left.norm * weight) @ right.norm[part].T).astype(np.float32)
-    error *= np.float32(1.001)
-    error += np.float32(2.0**-140)
-    low, high = (bf16_codes((total + e).astype(np.float32)) for e in (-error, error))
-    # A sign is decided by the interval too, but for the zero that an exact sum gives.
-    open_ = (low != high) | ~valid | (np.abs(total) > 2.0**120)
+    # Two roundings a beat, of a term that is at most the sum of two totals, and of the GEMM.
+    slack = 2.0**-22 * sizes + 2.0**-40 * (left.norm @ right.norm[part].T) + 2.0**-140
+    low, high = (_rounded(total + sign * (error + slack)) for sign in (-1.001, 1.001))
+    far = ~valid | (np.abs(total) > 2.0**120)
     special = left.special[:, None] | right.special[part]
+    unclear = (low != high) & ~special & ~far
     if wanted is not None:
-        open_ &= wanted
-        special = special & wanted
+        unclear &= wanted
+        special, far = special & wanted, far & wanted
         low = np.where(wanted, low, np.uint16(0))
-    row, column = np.nonzero(open_ & valid & ~special)
+    row, column = np.nonzero(unclear)
+    row, column = _count(left, right, part, references, row, column, total, slack, low)
     _add_up(left, right, part, references, row, column, low)
-    row, column = np.nonzero((open_ & ~valid) | special | (open_ & (np.abs(total) > 2.0**120)))
+    row, column = np.nonzero(far | special)
     step = max(1, _PRODUCTS // a.shape[1])
     for start in range(0, len(row), step):
         i, j = row[start : start + step], column[start : start + step]
         low[i, j] = reference(a[i], b[j])
     return low
+
+
+def _rounded(values: F64) -> Codes:
+    return bf16_codes(values.astype(np.float32))
+
+
+def _count(
+    left: _Side,
+    right: _Side,
+    part: slice,
+    references: npt.NDArray[np.int8],
+    row: Ints,
+    column: Ints,
+    total: F64,
+    slack: F64,
+    result: Codes,
+) -> tuple[Ints, Ints]:
+    """Results of the pairs that counting decides, written into `result`; the pairs left over."""
+    beats = left.top.shape[1]
+    step = max(1, _COUNTED // (beats * _LANES))
+    tops, depths = right.top[part], right.depth[part]
+    rest = np.zeros(len(row), np.bool_)
+    for start in range(0, len(row), step):
+        i, j = row[start : start + step], column[start : start + step]
+        r = references[:, i, j].T
+        cut = left.depth[i] + depths[j] > (_FRACTION - r)[:, :, None]
+        # Eight counts to a word: sixteen bytes of 0 or 1 do not carry.
+        words = cut.view(np.uint64).sum(axis=2)
+        counts = words.view(np.uint8).reshape(len(i), beats, 8).sum(axis=2)
+        units = power(r.astype(np.int64) - _FRACTION + left.top[i] + tops[j] - 254)
+        error = (counts * units).sum(axis=1) + slack[i, j]
+        low, high = (_rounded(total[i, j] + sign * error) for sign in (-1.001, 1.001))
+        result[i, j] = low
+        rest[start : start + step] = low != high
+    return row[rest], column[rest]
 
 
 def _add_up(
