@@ -266,7 +266,7 @@ class Control(wiring.Component):
                 self.reference.eq(header.reference),
                 kept.eq(self._blocks(streamed)),
             ]
-            with m.If(load):
+            with m.If(load & ~held[1]):
                 for j in range(2):
                     with m.If(held[0] ^ oldest == j):
                         m.d.sync += [lengths[j].eq(less), highs[j].eq(header.high)]
