@@ -1,0 +1,1 @@
+"""Cores behind the ports of a system: AXI4-Lite for control, AXI4-Stream for packets."""
