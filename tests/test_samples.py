@@ -228,7 +228,7 @@ def test_forward_pass_matches_a_slow_one() -> None:
     assert seen == {
         (block, site): (8, width)
         for block in range(2)
-        for site, width in (("qkv", 16), ("ffn_up", 16), ("ffn_down", 24))
+        for site, width in (("qkv", 16), ("attn_output", 16), ("ffn_up", 16), ("ffn_down", 24))
     }
     single = Llama(shape, tensors.__getitem__).hidden(IDS)
     assert single.dtype == np.float32

@@ -133,7 +133,7 @@ def capture() -> Sample:
     def observe(block: int, site: str, x: Floats) -> None:
         if site == "qkv":
             _say(f"block {block + 1} of {model.llama.shape.blocks}")
-        if block in LAYERS:
+        if block in LAYERS and site in SITES:
             activations[f"layer{block:02d}.{site}"] = to_bf16(x[rows])
 
     model.llama.hidden(ids, observe)

@@ -21,7 +21,7 @@ __all__ = ["Floats", "Llama", "Observer", "Shape"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Observer = Callable[[int, str, Floats], None]
-"""Called as (block, site, x) with x of shape (tokens, width); site: qkv, ffn_up or ffn_down."""
+"""Called as (block, site, x) with x of shape (tokens, width); site: qkv, attn_output, ffn_up or ffn_down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,8 @@ class Llama:
         y[..., 1::2] = even * sin + odd * cos
         return y
 
-    def _attention(self, x: Floats, block: str) -> Floats:
+    def _attention(self, x: Floats, index: int, observe: Observer | None) -> Floats:
+        block = f"blk.{index}"
         tokens, size = len(x), self.shape.head
         q = self.rotate((x @ self._weight(f"{block}.attn_q").T).reshape(tokens, -1, size))
         k = self.rotate((x @ self._weight(f"{block}.attn_k").T).reshape(tokens, -1, size))
@@ -101,6 +102,8 @@ class Llama:
             score[future] = -np.inf
             score = np.exp(score - score.max(axis=-1, keepdims=True))
             mixed[:, head] = score / score.sum(axis=-1, keepdims=True) @ v[:, source]
+        if observe:
+            observe(index, "attn_output", mixed.reshape(tokens, -1))
         return mixed.reshape(tokens, -1) @ self._weight(f"{block}.attn_output").T
 
     def hidden(self, ids: npt.NDArray[np.int64], observe: Observer | None = None) -> Floats:
@@ -111,7 +114,7 @@ class Llama:
             x = self._norm(state, f"{block}.attn_norm")
             if observe:
                 observe(index, "qkv", x)
-            state = state + self._attention(x, block)
+            state = state + self._attention(x, index, observe)
             x = self._norm(state, f"{block}.ffn_norm")
             if observe:
                 observe(index, "ffn_up", x)
