@@ -49,6 +49,18 @@ def test_bf16(kind: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_bf16_beat_after_others(kind: str) -> None:
+    rng = np.random.default_rng(len(kind))
+    a, b = tensor(rng, 20, 48, kind), tensor(rng, 70, 48, "heavy")
+    start = rng.standard_normal((20, 70)).astype(np.float32)
+    row, column = np.indices(start.shape).reshape(2, -1)
+    pad = ((0, 0), (0, 80))
+    expected = bf16.reference(np.pad(a, pad)[row], np.pad(b, pad)[column], start[row, column])
+    made = bf16.products(a, bf16.Side(b), start=start)
+    np.testing.assert_array_equal(made, expected.reshape(start.shape))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bits", [3, 4, 7])
 def test_int_weight(kind: str, bits: int) -> None:
     rng = np.random.default_rng(len(kind) + bits)

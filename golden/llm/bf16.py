@@ -19,7 +19,7 @@ from narrowgauge.golden.formats import bf16_codes
 from narrowgauge.golden.llm.operand import power
 from narrowgauge.golden.units import bf16_dot
 
-__all__ = ["products", "reference"]
+__all__ = ["Side", "products", "reference"]
 
 Codes = npt.NDArray[np.uint16]
 F32 = npt.NDArray[np.float32]
@@ -42,7 +42,7 @@ _COUNTED = 1 << 18
 """Products counted at a time."""
 
 
-def reference(a: Codes, b: Codes) -> Codes:
+def reference(a: Codes, b: Codes, start: F32 | None = None) -> Codes:
     """Results for pairs of rows by the golden model, both (pairs, length), as bf16 codes."""
     beats = a.shape[1] // _LANES
     last = np.tile(np.arange(beats) == beats - 1, len(a)).astype(np.int64)
@@ -52,22 +52,26 @@ def reference(a: Codes, b: Codes) -> Codes:
         "last": last,
     }
     code = bf16_dot.model(_PARAMS, batch)["result"]
-    return bf16_codes(code.astype(np.uint32).view(np.float32))
+    total = code.astype(np.uint32).view(np.float32)
+    return bf16_codes(total if start is None else start + total)
 
 
-class _Side:
+class Side:
     """Rows of bf16 codes, beat by beat: numbers over the beat's largest power of two."""
 
     def __init__(self, codes: Codes) -> None:
+        codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % _LANES)))
+        self.codes = codes
         field = np.maximum((codes >> 7) & 0xFF, 1).astype(np.int64)
         beats = codes.reshape(len(codes), -1, _LANES)
         self.special = np.asarray((field == 255).any(axis=1))
-        self.field = field.reshape(beats.shape)
-        self.top = self.field.max(axis=2)
-        distance = self.field - self.top[:, :, None]
+        self.top = field.reshape(beats.shape).max(axis=2)
+        distance = field.reshape(beats.shape) - self.top[:, :, None]
         value = (beats.astype(np.uint32) << 16).view(np.float32)
         value = np.where(self.special[:, None, None], np.float32(0), value)
-        self.values = value / power(self.top - 127)[:, :, None]
+        # What float32 cannot hold lies below the window of every sum that bounds decide.
+        with np.errstate(under="ignore"):
+            self.values = (value / power(self.top - 127)[:, :, None]).astype(np.float32)
         exponent = np.where(distance < _LOWEST, -200, 8 * distance + _SHIFT)
         self.powers = power(exponent).astype(np.float32)
         # How far the last set bit of each number lies below the top; zeros lose nothing.
@@ -75,40 +79,48 @@ class _Side:
         depth = np.minimum(7 - distance - np.log2(significand & -significand).astype(np.int64), 60)
         self.depth = np.where(self.values == 0, -60, depth).astype(np.int8)
         # Cauchy and Schwarz: bounds what the GEMM can be wrong by.
-        self.norm = np.sqrt((self.values**2).sum(axis=2)) * power(self.top - 127)
+        square = (self.values.astype(np.float64) ** 2).sum(axis=2)
+        self.norm = np.sqrt(square) * power(self.top - 127)
 
 
-def products(a: Codes, b: Codes, *, wanted: Bools | None = None) -> Codes:
+def products(
+    a: Codes, b: Codes | Side, *, wanted: Bools | None = None, start: F32 | None = None
+) -> Codes:
     """Dot products of all rows of a with all rows of b, (rows of a, rows of b), as bf16 codes.
 
     Parameters
     ----------
     a, b : bf16 codes, (rows, length); the last beat is filled up with zeros
     wanted : (rows of a, rows of b); where false the result is not made and reads +0
+    start : (rows of a, rows of b), what one beat is added to, else +0
 
     RNE to bf16 of the FP32 that `bf16_dot` gives with 128 lanes; NaN is the canonical one.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise UsageError(f"a and b must be matrices of one length, got {a.shape} and {b.shape}")
-    pad = ((0, 0), (0, -a.shape[1] % _LANES))
-    a, b = np.pad(a, pad), np.pad(b, pad)
-    left, right = _Side(a), _Side(b)
-    result = np.zeros((len(a), len(b)), np.uint16)
+    left, right = Side(a), b if isinstance(b, Side) else Side(b)
+    if left.codes.shape[1] != right.codes.shape[1]:
+        raise UsageError(
+            f"a and b must be matrices of one length, got {a.shape} and {right.codes.shape}"
+        )
+    if start is not None and left.codes.shape[1] > _LANES:
+        raise UsageError(f"a start is for one beat, got length {a.shape[1]}")
+    result = np.zeros((len(a), len(right.codes)), np.uint16)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for start in range(0, len(b), _TILE):
-            part = slice(start, min(start + _TILE, len(b)))
+        for first in range(0, result.shape[1], _TILE):
+            part = slice(first, min(first + _TILE, result.shape[1]))
             mask = None if wanted is None else wanted[:, part]
-            result[:, part] = _tile(a, b[part], left, right, part, mask)
+            begun = None if start is None else start[:, part]
+            result[:, part] = _tile(left, right, part, mask, begun)
     return result
 
 
-def _tile(
-    a: Codes, b: Codes, left: _Side, right: _Side, part: slice, wanted: Bools | None
-) -> Codes:
+def _tile(left: Side, right: Side, part: slice, wanted: Bools | None, start: F32 | None) -> Codes:
+    a, b = left.codes, right.codes[part]
     shape = (len(a), len(b))
     beats = left.top.shape[1]
     total, error, sizes = np.zeros(shape), np.zeros(shape, np.float32), np.zeros(shape)
     references = np.empty((beats, *shape), np.int8)
+    if start is not None:
+        total += start
     exact, square = np.empty(shape), np.empty(shape, np.float32)
     valid = np.ones(shape, np.bool_)
     for beat in range(beats):
@@ -135,7 +147,7 @@ def _tile(
     # Two roundings a beat, of a term that is at most the sum of two totals, and of the GEMM.
     slack = 2.0**-22 * sizes + 2.0**-40 * (left.norm @ right.norm[part].T) + 2.0**-140
     low, high = (_rounded(total + sign * (error + slack)) for sign in (-1.001, 1.001))
-    far = ~valid | (np.abs(total) > 2.0**120)
+    far = ~valid | ~(np.abs(total) <= 2.0**120)
     special = left.special[:, None] | right.special[part]
     unclear = (low != high) & ~special & ~far
     if wanted is not None:
@@ -144,12 +156,12 @@ def _tile(
         low = np.where(wanted, low, np.uint16(0))
     row, column = np.nonzero(unclear)
     row, column = _count(left, right, part, references, row, column, total, slack, low)
-    _add_up(left, right, part, references, row, column, low)
+    _add_up(left, right, part, references, row, column, start, low)
     row, column = np.nonzero(far | special)
     step = max(1, _PRODUCTS // a.shape[1])
-    for start in range(0, len(row), step):
-        i, j = row[start : start + step], column[start : start + step]
-        low[i, j] = reference(a[i], b[j])
+    for first in range(0, len(row), step):
+        i, j = row[first : first + step], column[first : first + step]
+        low[i, j] = reference(a[i], b[j], None if start is None else start[i, j])
     return low
 
 
@@ -158,8 +170,8 @@ def _rounded(values: F64) -> Codes:
 
 
 def _count(
-    left: _Side,
-    right: _Side,
+    left: Side,
+    right: Side,
     part: slice,
     references: npt.NDArray[np.int8],
     row: Ints,
@@ -189,12 +201,13 @@ def _count(
 
 
 def _add_up(
-    left: _Side,
-    right: _Side,
+    left: Side,
+    right: Side,
     part: slice,
     references: npt.NDArray[np.int8],
     row: Ints,
     column: Ints,
+    begun: F32 | None,
     result: Codes,
 ) -> None:
     """Results of pairs product by product, written into `result`."""
@@ -205,12 +218,12 @@ def _add_up(
     for start in range(0, len(row), step):
         i, j = row[start : start + step], column[start : start + step]
         r = references[:, i, j].T.astype(np.int64)
-        x = left.values[i] * values[j]
+        x = left.values[i].astype(np.float64) * values[j]
         x *= power(_FRACTION - r)[:, :, None]
         np.trunc(x, out=x)
         whole = x.sum(axis=2) * power(r - _FRACTION + left.top[i] + tops[j] - 254)
         terms = whole.astype(np.float32)
-        total = np.zeros(len(i), np.float32)
+        total = np.zeros(len(i), np.float32) if begun is None else begun[i, j]
         for beat in range(beats):
             total += terms[:, beat]
         result[i, j] = bf16_codes(total)
