@@ -87,9 +87,10 @@ async def send(ctx: Any, system: OpalSystem, batch: dict[str, Any], gap: float =
             await ctx.tick()
         ctx.set(system.i.payload, {"word": word, "last": last})
         ctx.set(system.i.valid, 1)
-        while not ctx.get(system.i.ready):
-            await ctx.tick()
-        await ctx.tick()
+        taken = False
+        while not taken:
+            # At the edge, when all others have set what they set.
+            _, _, taken = await ctx.tick().sample(system.i.ready)
         ctx.set(system.i.valid, 0)
 
 
@@ -105,14 +106,15 @@ class Sink:
         noise, waiting = random.Random(2), None
         o = self.system.o
         while True:
-            ctx.set(o.ready, int(noise.random() < self.ready))
-            beat = tuple(int(ctx.get(o.payload[name])) for name in ("data", "status", "last"))
-            valid, ready = ctx.get(o.valid), ctx.get(o.ready)
+            ready = noise.random() < self.ready
+            ctx.set(o.ready, int(ready))
+            p = o.payload
+            _, _, valid, *values = await ctx.tick().sample(o.valid, p.data, p.status, p.last)
+            beat = (int(values[0]), int(values[1]), int(values[2]))
             assert waiting is None or (valid and beat == waiting), "an offered beat was changed"
             waiting = beat if valid and not ready else None
             if valid and ready:
-                self.beats.append(beat)  # type: ignore[arg-type]
-            await ctx.tick()
+                self.beats.append(beat)
 
 
 def system() -> OpalSystem:
