@@ -28,7 +28,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Field, Payload
 from narrowgauge.golden.units.scores import rows_of, score_vectors
 
-__all__ = ["Params", "model", "vectors"]
+__all__ = ["Params", "model", "output_lengths", "vectors"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -142,6 +142,11 @@ def model(params: Params, batch: Batch) -> Batch:
         "nan": np.broadcast_to(nan[:, None], x.shape)[answered].astype(np.int64),
         "last": last[answered].astype(np.int64),
     }
+
+
+def output_lengths(params: Params, batch: Batch) -> Ints:
+    """Beats that answer each row."""
+    return rows_of(batch["last"]).lengths
 
 
 def _codes(params: Params, t: Ints, zero: npt.NDArray[np.bool_]) -> Ints:

@@ -87,16 +87,9 @@ class Log2Softmax(StreamUnit):
             with m.If(~last & ~place.all()):
                 m.d.sync += place.eq(after)
         with m.If(commit):
-            m.d.sync += [
-                whole.eq(0),
-                full.eq(0),
-                place.eq(0),
-                end.eq(after),
-                busy.eq(1),
-                ahead.eq(1),
-            ]
-        with m.Elif(emit):
-            m.d.sync += [busy.eq(~final), ahead.eq(ahead + 1)]
+            m.d.sync += [whole.eq(0), full.eq(0), place.eq(0), end.eq(after)]
+        with m.If(commit | emit):
+            m.d.sync += [busy.eq(commit | ~final), ahead.eq(Mux(commit, 1, ahead + 1))]
         m.d.comb += [
             write.addr.eq(place),
             write.data.eq(t),

@@ -15,10 +15,10 @@ from narrowgauge.verify.prove.stream_netlist import Netlist, netlist
 from narrowgauge.verify.prove.stream_question import Question, Settled
 from narrowgauge.verify.prove.stream_replay import Frame, beats, fill, observe
 from narrowgauge.verify.prove.stream_rules import RULES
-from narrowgauge.verify.prove.stream_shape import Shape, shape
+from narrowgauge.verify.prove.stream_shape import Shape, rows, shape
 from narrowgauge.verify.prove.stream_trace import Drive, Row, Trace, show
 
-__all__ = ["HANDSHAKE", "StreamClaim", "claims", "replay"]
+__all__ = ["HANDSHAKE", "StreamClaim", "claims", "replay", "row_claims"]
 
 HANDSHAKE = ("hold", "stable", "apart")
 """Rules that speak of no transaction: what a design keeps whose answers differ in length."""
@@ -36,15 +36,25 @@ class StreamClaim(Claim):
     Parameters
     ----------
     rule : a name of `stream_rules.RULES`
+    row, answer : of a unit that answers rows of any length, the length of all rows here and of
+        their answers; 0 where the golden model says what a transaction is
     """
 
     rule: str
+    row: int = 0
+    answer: int = 0
+
+    def shape(self, context: Context) -> Shape:
+        """The transactions that the claim is about."""
+        if self.row:
+            return rows(context.golden, context.params, self.row, self.answer)
+        return shape(context.golden, context.params)
 
     def settle(self, context: Context) -> Proof:
         """Settle it on the gates of the design; a refutation is confirmed by running them."""
         watch = Stopwatch()
         net = netlist(context.design, context.folder)
-        form = shape(context.golden, context.params)
+        form = self.shape(context)
         pace = int(context.design.latency or 0) + int(context.design.interval or 1)
         question = Question(net=net, shape=form, pace=pace, limit=context.limit)
         found = RULES[self.rule](question)
@@ -117,10 +127,13 @@ def _filled(
     return tuple(made)
 
 
-def replay(context: Context, trace: Trace) -> str:
-    """How a trace breaks its rule on the gates of a design; "" where it does not."""
+def replay(context: Context, trace: Trace, form: Shape | None = None) -> str:
+    """How a trace breaks its rule on the gates of a design; "" where it does not.
+
+    `form` is the shape of the claim that the trace refutes, where that is not the golden model's.
+    """
     net = netlist(context.design, None)
-    form = shape(context.golden, context.params)
+    form = form or shape(context.golden, context.params)
     rng = random.Random(2) if trace.garbage else None
     return judge(form, trace, observe(net, trace.runs, trace.start, rng))
 
@@ -160,4 +173,25 @@ def claims(params: Any, rules: Sequence[str] = tuple(_CLAIMS)) -> tuple[StreamCl
         StreamClaim(claim=claim, method=method, size=_SIZE, rule=rule)
         for rule, (claim, method) in _CLAIMS.items()
         if rule in rules
+    )
+
+
+def row_claims(sizes: Sequence[int], longest: int) -> tuple[StreamClaim, ...]:
+    """The claims of a unit that answers each beat of a row of any length up to `longest`.
+
+    The handshake whatever comes; all else for streams of rows of one length, each of `sizes`. Of a
+    row longer than `longest` so many beats are answered.
+    """
+    every = {rule: claim for rule, claim in _CLAIMS.items() if rule not in HANDSHAKE}
+    return claims(None, HANDSHAKE) + tuple(
+        StreamClaim(
+            claim=f"{claim}: rows of {size}",
+            method=method,
+            size=_SIZE,
+            rule=rule,
+            row=size,
+            answer=min(size, longest),
+        )
+        for size in sizes
+        for rule, (claim, method) in every.items()
     )

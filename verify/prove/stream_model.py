@@ -108,7 +108,11 @@ class Model:
         self.last = FALSE
         for literal in net.port("s_axis_tlast"):
             # Between beats the wire carries anything.
-            free = aig.both(aig.input("last"), aig.either(self._final, self.offered ^ 1))
+            any_value = aig.input("last")
+            if shape.ended:
+                free = aig.choose(self.offered, self._final, any_value)
+            else:
+                free = aig.both(any_value, aig.either(self._final, self.offered ^ 1))
             self.last = self._kept(free, self._waiting)
             self._set(literal, self.last)
         begun = aig.either(self._waiting, aig.equals(self._position, 0) ^ 1)

@@ -10,7 +10,7 @@ import numpy as np
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.verify.beats import Beats, groups, stream_beats
 
-__all__ = ["Shape", "shape"]
+__all__ = ["Shape", "rows", "shape"]
 
 _POOL = 256
 """Blocks that are kept for runs."""
@@ -27,6 +27,7 @@ class Shape:
     answer : output beats of a transaction
     marks : TLAST of each of them; None where the output has none
     repeated : bits of the input's TDATA that are the same on all beats of a block
+    ended : without `by_last`, TLAST is on the last beat of every block
     pool : TDATA of blocks that the golden model's vectors have, for runs that need a payload
     """
 
@@ -35,6 +36,7 @@ class Shape:
     answer: int
     marks: tuple[int, ...] | None
     repeated: frozenset[int]
+    ended: bool = False
     pool: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     def describe(self) -> str:
@@ -89,9 +91,28 @@ def shape(golden: ModuleType, params: Any) -> Shape:
     )
 
 
+def rows(golden: ModuleType, params: Any, size: int, answer: int) -> Shape:
+    """The shape where every transaction has `size` beats, TLAST on the last, and so its answer.
+
+    For a unit that takes rows of any length and answers with as many beats: what is claimed of
+    transactions is then claimed of streams of rows of one length.
+    """
+    sample = golden.vectors(params, "smoke", 0)
+    taken = stream_beats(golden, params, sample, "input", len(groups(sample)))
+    return Shape(
+        block=size,
+        by_last=False,
+        answer=answer,
+        marks=(*(0,) * (answer - 1), 1),
+        repeated=frozenset(),
+        ended=True,
+        pool=_pool(taken, size),
+    )
+
+
 def _pool(beats: Beats, block: int) -> tuple[tuple[int, ...], ...]:
     words = [int.from_bytes(row[:-1].tobytes(), "little") for row in beats.raw()]
-    blocks = [tuple(words[i : i + block]) for i in range(0, len(words), block)]
+    blocks = [tuple(words[i : i + block]) for i in range(0, len(words) - block + 1, block)]
     return tuple(blocks[:: -(-len(blocks) // _POOL)])
 
 

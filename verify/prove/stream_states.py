@@ -223,10 +223,12 @@ class Graph:
                 self.steps[number][given] = self._step(number, given, values, lane)
 
     def _inputs(self, state: State) -> Iterator[Input]:
+        final = state[-1] == self.block - 1
         for valid in (0, 1):
             for ready in (0, 1):
-                yield Input(valid, 0, ready)
-                if self.marked and (not valid or state[-1] == self.block - 1):
+                if not (valid and final and self._model.shape.ended):
+                    yield Input(valid, 0, ready)
+                if self.marked and (final or not valid):
                     yield Input(valid, 1, ready)
 
     def _evaluate(self, lanes: list[tuple[int, Input]]) -> list[int]:

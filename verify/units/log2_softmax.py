@@ -6,10 +6,16 @@ from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units import log2_softmax
 from narrowgauge.golden.units.log2_softmax import Params
 from narrowgauge.golden.units.scores import rows_of
+from narrowgauge.verify.prove.stream import StreamClaim, row_claims
 from narrowgauge.verify.units.dot import Bins
 from narrowgauge.verify.units.scores import score_bins
 
-__all__ = ["coverage"]
+__all__ = ["claims", "coverage"]
+
+
+def claims(params: Params) -> tuple[StreamClaim, ...]:
+    """The handshake for any rows; all else for rows of one length."""
+    return row_claims((1, 2, 5), params.length)
 
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
