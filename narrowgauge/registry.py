@@ -209,7 +209,7 @@ ENTRIES: tuple[Entry, ...] = (
         layer="units",
         dot_lanes="lanes",
         points={
-            "p47_l32": {"low": 4, "lanes": 32},
+            "p47_l32": {"low": 4, "lanes": 32, "fp_units": 2},
             "p47_l128": {"low": 4, "lanes": 128},
             "p35_l128": {"low": 3, "lanes": 128},
         },
@@ -240,8 +240,21 @@ ENTRIES: tuple[Entry, ...] = (
         layer="units",
         points={
             "c4_d64": {"bits": 4, "lanes": 64},
+            "c4_d64_s4": {"bits": 4, "lanes": 64, "share": 4},
             "c4_d8": {"bits": 4, "lanes": 8, "length": 64},
             "c3_d8": {"bits": 3, "v_bits": 5, "lanes": 8, "length": 64, "renormalise": True},
+        },
+    ),
+    Entry(
+        name="opal_core",
+        layer="cores",
+        points={
+            "p47_l16": {
+                **{"k": 32, "n": 2, "lanes": 16, "fp_units": 2, "q_lanes": 4},
+                **{"head": 8, "length": 32, "vector": 64},
+            },
+            "p47_l128": {"low": 4},
+            "p35_l128": {"low": 3},
         },
     ),
 )

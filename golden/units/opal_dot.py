@@ -22,8 +22,10 @@ counts like any other (`mx_quantize` writes 0 there). A block may be shorter tha
 `size` on count as 0, and no slot in use may lie there.
 
 A beat brings `lanes` elements (low, low), half of them (one side high) or a quarter (both high),
-as words of `arith.multimode_mul` cells. It takes as many cycles as its products due need, fp_units
-a cycle, at least one (`cycles`).
+as words of `arith.multimode_mul` cells. Its products due are made by fp_units units: a slots due,
+by number, go to units 0, 1, ... in turn; w slots due to the upper half of the units, from the last
+one down, in turn. A unit makes one product a cycle, and the beat takes as long as the unit that has
+the most, at least one cycle (`cycles`).
 
 Source: OPAL (arXiv 2409.05902) for modes and paths; window, order and rounding are this project's.
 """
@@ -100,6 +102,11 @@ class Params:
     def cells(self) -> int:
         """Multiplier cells, words of a beat."""
         return self.lanes // multimode_mul.SUBS
+
+    @property
+    def w_units(self) -> int:
+        """Units that take w slots too: the last ones, half of all."""
+        return -(-self.fp_units // 2)
 
     @property
     def cell(self) -> multimode_mul.Params:
@@ -213,13 +220,21 @@ def cycles(params: Params, batch: Batch) -> Ints:
     total = beats.copy()
     if not params.n:
         return total
-    numbers = np.concatenate(
-        [b[f"{side}_positions"] // per_beat[:, None] for side in SIDES], axis=1
-    )
-    wanted = np.concatenate(due(params, batch), axis=1)
+    numbers = [b[f"{side}_positions"] // per_beat[:, None] for side in SIDES]
+    wanted = due(params, batch)
+    units, w_units = params.fp_units, params.w_units
     for beat in range(int(beats.max(initial=0))):
-        here = (wanted & (numbers == beat)).sum(axis=1)
-        total += np.maximum(-(-here // params.fp_units) - 1, 0)
+        count_a, count_w = (
+            (some & (number == beat)).sum(axis=1)
+            for some, number in zip(wanted, numbers, strict=True)
+        )
+        longest = np.ones_like(total)
+        for u in range(units):
+            queue = np.maximum(-(-(count_a - u) // units), 0)
+            if u >= units - w_units:
+                queue = queue + np.maximum(-(-(count_w - (units - 1 - u)) // w_units), 0)
+            longest = np.maximum(longest, queue)
+        total += longest - 1
     return total
 
 

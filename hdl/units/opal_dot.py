@@ -19,6 +19,7 @@ from narrowgauge.hdl.arith.shifter import saturated
 from narrowgauge.hdl.stream import StreamUnit
 from narrowgauge.hdl.units.opal_array import array_sum, sum_bits
 from narrowgauge.hdl.units.opal_outliers import Distributor, Side
+from narrowgauge.hdl.units.opal_schedule import most_cycles
 from narrowgauge.hdl.units.window import Accumulator, align, any_of
 
 __all__ = ["OpalDot"]
@@ -70,7 +71,7 @@ class OpalDot(StreamUnit):
         base = Signal(p.position_bits + 2 - (p.lanes.bit_length() - 1))
         final: Value = Const(1, 1)
         begins = ~base.any()
-        cycles = Distributor.cycles(p)
+        cycles = most_cycles(p)
         phase = Signal(range(max(2, cycles)))
         if p.n:
             distributor = Distributor(outliers, p, a, w, base, phase, steps)

@@ -1,9 +1,8 @@
 """The distributor of `opal_dot`: which outlier products are due of a beat, and their factors.
 
-Every cycle the next `fp_units` of the slots due are given to the units, by the number of slots due
-before each. A unit takes its outlier from the slots, and the other factor from the words of the
-other side by a decoded position (rows and columns, AND-OR), or from the slot of the other side
-that lies there.
+`opal_schedule` gives slots to the units. A unit takes its outlier from the slots, and the other
+factor from the words of the other side by a decoded position (rows and columns, AND-OR), or from
+the slot of the other side that lies there.
 """
 
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from narrowgauge.golden.units.opal_dot import Params
 from narrowgauge.hdl.arith.multimode_mul import or_all
 from narrowgauge.hdl.arith.shifter import saturated
 from narrowgauge.hdl.arith.sorting import largest
+from narrowgauge.hdl.units.opal_schedule import Chosen, schedule
 from narrowgauge.hdl.units.window import any_of
 
 __all__ = ["Distributor", "Product", "Side"]
@@ -119,7 +119,7 @@ class Distributor:
             self._high_high.eq(a.high & w.high),
         ]
         partners, due = self._due(base)
-        chosen = self._choose(due, phase)
+        chosen, self.final = schedule(m, params, due, phase)
         self.products = [self._product(u, chosen[u], partners) for u in range(params.fp_units)]
 
     def _inside(self, position: Value, base: Value, name: str) -> Signal:
@@ -136,8 +136,8 @@ class Distributor:
         self._m.d.comb += inside.eq(Cat(*same).all())
         return inside
 
-    def _due(self, base: Value) -> tuple[list[list[Value]], list[Value]]:
-        """For each a slot the first w slot at its position, one-hot; what is due, a slots first."""
+    def _due(self, base: Value) -> tuple[list[list[Value]], tuple[list[Value], list[Value]]]:
+        """For each a slot its first w slot, one-hot; which a and w slots are due."""
         m, a, w = self._m, self._a.slots, self._w.slots
         partners: list[list[Value]] = []
         met: list[list[Value]] = [[] for _ in w]
@@ -155,83 +155,44 @@ class Distributor:
                 met[j].append(same & one.used)
                 firsts.append(first)
             partners.append(firsts)
-        due: list[Value] = []
-        for side, slots in (("a", a), ("w", w)):
+        due: tuple[list[Value], list[Value]] = ([], [])
+        for number, (side, slots) in enumerate((("a", a), ("w", w))):
             for j, slot in enumerate(slots):
                 wanted = Signal(name=f"{side}_slot{j}_due")
                 inside = self._inside(slot.position, base, f"{side}_slot{j}_inside")
                 free = ~any_of(met[j]) if side == "w" else Const(1, 1)
                 m.d.comb += wanted.eq(slot.used & inside & free)
-                due.append(wanted)
+                due[number].append(wanted)
         return partners, due
 
-    def _choose(self, due: list[Value], phase: Value) -> list[list[Value]]:
-        """For each unit the slot that it takes in this cycle, one-hot."""
-        m, units = self._m, self._p.fp_units
-        # Exactly r slots due among those before.
-        before: list[Value] = [Const(1, 1)]
-        taken: list[list[Value]] = [[] for _ in due]
-        for j, wanted in enumerate(due):
-            here, after = Signal(j + 1, name=f"rank{j}"), Signal(j + 2, name=f"count{j}")
-            m.d.comb += [
-                here.eq(Cat(*before) & wanted.replicate(j + 1)),
-                after.eq(Cat(*(bit & ~wanted for bit in before), Const(0, 1)) | (here << 1)),
-            ]
-            taken[j] = list(here)
-            before = list(after)
-        cycles = self.cycles(self._p)
-        self.final = Signal(name="final_phase")
-        ends = [Cat(*before[: (c + 1) * units + 1]).any() for c in range(cycles)]
-        m.d.comb += self.final.eq(or_all([ends[c] & (phase == c) for c in range(cycles)]))
-        if cycles == 1:
-            m.d.comb += self.final.eq(1)
-        chosen: list[list[Value]] = []
-        for u in range(units):
-            row: list[Value] = []
-            for j, ranks in enumerate(taken):
-                bit = Signal(name=f"unit{u}_slot{j}")
-                parts = [
-                    ranks[c * units + u] & ((phase == c) if cycles > 1 else Const(1, 1))
-                    for c in range(cycles)
-                    if c * units + u < len(ranks)
-                ]
-                m.d.comb += bit.eq(any_of(parts))
-                row.append(bit)
-            chosen.append(row)
-        return chosen
-
-    @staticmethod
-    def cycles(params: Params) -> int:
-        """The most cycles that a beat can take."""
-        return -(-2 * params.n // params.fp_units) if params.n else 1
-
-    def _product(self, u: int, chosen: list[Value], partners: list[list[Value]]) -> Product:
+    def _product(self, u: int, chosen: Chosen, partners: list[list[Value]]) -> Product:
         m, p, name = self._m, self._p, f"unit{u}"
         a, w = self._a, self._w
-        from_a, from_w = chosen[: p.n], chosen[p.n :]
         is_a, is_w = Signal(name=f"{name}_is_a"), Signal(name=f"{name}_is_w")
-        m.d.comb += [is_a.eq(any_of(from_a)), is_w.eq(any_of(from_w))]
+        m.d.comb += [is_a.eq(chosen.a.any()), is_w.eq(any_of(list(chosen.w)))]
         inside = p.lanes.bit_length() - 1
+        slots = [*a.slots, *w.slots][: p.n + len(chosen.w)]
         outlier = self._select(
-            chosen,
-            [Cat(slot.factor(), slot.position[:inside]) for slot in (*a.slots, *w.slots)],
+            [*chosen.a, *chosen.w],
+            [Cat(slot.factor(), slot.position[:inside]) for slot in slots],
             f"{name}_outlier",
         )
         size = 10 + self._steps
         position = outlier[size:]
-        match = self._select(from_a, [Cat(*row) for row in partners], f"{name}_match")
+        match = self._select(list(chosen.a), [Cat(*row) for row in partners], f"{name}_match")
         other = self._select(list(match), [slot.factor() for slot in w.slots], f"{name}_partner")
         paired = Signal(name=f"{name}_paired")
         m.d.comb += paired.eq(match.any())
-        code_sign, magnitude = self._code(position, is_a & ~paired, is_w, name)
+        sides = [(is_a & ~paired, w, "w"), (is_w, a, "a")][: 1 + bool(len(chosen.w))]
+        code_sign, magnitude = self._code(position, sides, name)
 
         x, y = outlier[:8], Signal(8, name=f"{name}_factor")
         left = 8 - len(magnitude)
         code = Cat(Const(0, left), magnitude)
         apart = Signal(self._steps, name=f"{name}_apart")
         near = self._select(
-            [is_a & ~paired, is_w],
-            [saturated(w.distance, self._steps), saturated(a.distance, self._steps)],
+            [is_a & ~paired, is_w][: 1 + bool(len(chosen.w))],
+            [saturated(side.distance, self._steps) for side in (w, a)][: 1 + bool(len(chosen.w))],
             f"{name}_near",
         )
         total = Signal(self._steps + 1, name=f"{name}_total")
@@ -255,8 +216,10 @@ class Distributor:
         )
         return picked
 
-    def _code(self, position: Value, is_a: Value, is_w: Value, name: str) -> tuple[Value, Value]:
-        """Sign and high magnitude of the code at a position of the beat, on the other side."""
+    def _code(
+        self, position: Value, sides: list[tuple[Value, Side, str]], name: str
+    ) -> tuple[Value, Value]:
+        """Sign and high magnitude of the code at a position of the beat, of the side that is on."""
         m, p, low = self._m, self._p, self._p.low
         bits = p.lanes.bit_length() - 1
         at = position[:bits]
@@ -277,7 +240,8 @@ class Distributor:
         row = Signal(rows, name=f"{name}_row")
         m.d.comb += [row[r].eq(container[split:] == r) for r in range(rows)]
         parts: list[Value] = [Const(0, 2 * low)] * rows
-        for side, gate, words in (("w", is_a, self._w.words), ("a", is_w, self._a.words)):
+        for gate, origin, side in sides:
+            words = origin.words
             column = Signal(columns, name=f"{name}_{side}_column")
             m.d.comb += [column[c].eq((container[:split] == c) & gate) for c in range(columns)]
             for r in range(rows):
@@ -294,7 +258,7 @@ class Distributor:
         m.d.comb += found.eq(or_all([part & bit.replicate(2 * low) for part, bit in pairs]))
         lower, upper = found[:low], found[low:]
         high = Signal(name=f"{name}_high")
-        m.d.comb += high.eq((is_a & self._w.high) | (is_w & self._a.high))
+        m.d.comb += high.eq(any_of([gate & origin.high for gate, origin, _ in sides]))
         top = Signal(low, name=f"{name}_slot")
         below = Signal(low - 1, name=f"{name}_below")
         m.d.comb += [
