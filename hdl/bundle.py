@@ -6,7 +6,7 @@ with the same versions write the same bytes.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from narrowgauge.golden.payload import Payload
@@ -41,11 +41,14 @@ def fields(payload: Payload) -> list[dict[str, Any]]:
     return described
 
 
-def ports(input: Payload, output: Payload) -> list[dict[str, Any]]:
-    """The ports of the generated module, in the order of its header."""
+def ports(
+    input: Payload, output: Payload, bus: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """The ports of the generated module, in the order of its header; `bus` comes after `rst`."""
     listed: list[dict[str, Any]] = [
         {"name": "clk", "direction": "input", "width": 1},
         {"name": "rst", "direction": "input", "width": 1},
+        *(dict(port) for port in bus),
     ]
     for prefix, payload in (("s_axis", input), ("m_axis", output)):
         into, back = ("input", "output") if prefix == "s_axis" else ("output", "input")
@@ -116,6 +119,8 @@ def bundle(
     summary: str,
     command: str,
     tools: Mapping[str, str],
+    bus: Sequence[Mapping[str, Any]] = (),
+    registers: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
     """The delivered files of one unit.
 
@@ -127,6 +132,7 @@ def bundle(
     summary : one line about the unit
     command : the command line that writes these files
     tools : versions, with `narrowgauge` among them
+    bus, registers : ports beside the streams, and what lies behind them, for the metadata
 
     Returns
     -------
@@ -145,7 +151,7 @@ def bundle(
         ]
     )
     verilog = emit.verilog(design, name, header)
-    listed = ports(input, output)
+    listed = ports(input, output, bus)
     metadata = {
         "name": name,
         "summary": summary,
@@ -156,6 +162,7 @@ def bundle(
         "initiation_interval": design.interval,
         "ports": listed,
         "streams": {"s_axis": fields(input), "m_axis": fields(output)},
+        **({"registers": [dict(register) for register in registers]} if registers else {}),
         "tools": dict(tools),
         "design_sha256": digest,
         "verilog_sha256": hashlib.sha256(verilog.encode()).hexdigest(),

@@ -1,7 +1,8 @@
 """RTLIL and Verilog of a stream component, with AXI4-Stream names on its ports.
 
 The top module has exactly these ports, in this order: `clk`, `rst` (synchronous, active high),
-`s_axis_tdata`, `s_axis_tvalid`, `s_axis_tready`, `s_axis_tlast`, then the same with `m_axis_`.
+`s_axis_tdata`, `s_axis_tvalid`, `s_axis_tready`, `s_axis_tlast`, then the same with `m_axis_`. What
+a component lists in `bus_ports` comes after `rst`.
 Fields lie in TDATA as `golden.payload.Payload.pack` puts them, padded to whole bytes: padding is
 ignored on input and zero on output. A one-bit field named `last` is carried as TLAST instead, and
 TLAST is absent where the payload has no such field.
@@ -44,11 +45,13 @@ class Axis(wiring.Component):
 
     Parameters
     ----------
-    core : component with the streams `i` (in) and `o` (out), payloads being `StructLayout`s
+    core : component with the streams `i` (in) and `o` (out), payloads being `StructLayout`s, and
+        perhaps `bus_ports`, a mapping of names of ports to the members that they show
 
     Ports
     -----
     clk, rst : the clock and its synchronous, active-high reset
+    those of `bus_ports`
     s_axis_tdata, s_axis_tvalid, s_axis_tready, s_axis_tlast : the stream `i`
     m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast : the stream `o`
     """
@@ -56,6 +59,8 @@ class Axis(wiring.Component):
     def __init__(self, core: Any) -> None:
         self._core = core
         members: dict[str, Any] = {"clk": wiring.In(1), "rst": wiring.In(1)}
+        self._bus: dict[str, str] = dict(getattr(core, "bus_ports", {}))
+        members |= {name: core.signature.members[of] for name, of in self._bus.items()}
         for prefix, stream, into in (("s", core.i, wiring.In), ("m", core.o, wiring.Out)):
             back = wiring.Out if into is wiring.In else wiring.In
             fields, last = _split(stream.payload)
@@ -80,6 +85,10 @@ class Axis(wiring.Component):
         m.domains.sync = sync = ClockDomain()
         sync.clk, sync.rst = self.clk, self.rst
         m.submodules.core = core = self._core
+        for name, of in self._bus.items():
+            outer, inner = getattr(self, name), getattr(core, of)
+            into = core.signature.members[of].flow is wiring.In
+            m.d.comb += inner.eq(outer) if into else outer.eq(inner)
         fields, last = _split(core.i.payload)
         width = sum(len(field) for field in fields)
         m.d.comb += Cat(*fields).eq(self.s_axis_tdata[:width])

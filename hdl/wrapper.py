@@ -27,7 +27,7 @@ def aresetn(name: str, ports: Sequence[Port]) -> str:
         direction = "input " if port["direction"] == "input" else "output"
         declared.append(f"{direction} wire {_range(port['width'])}{port['name']}")
         inner = port["name"]
-        if inner in ("s_axis_tready", "m_axis_tvalid"):
+        if port["direction"] == "output" and inner.endswith(("ready", "valid")):
             inner = f"core_{inner}"
             wires.append(f"    wire {inner};")
             gated.append(f"    assign {port['name']} = {inner} && !reset;")
@@ -74,6 +74,13 @@ def bench(name: str, ports: Sequence[Port]) -> str:
     last_out = "        .m_axis_tlast(last),\n" if out_last else ""
     got = "{3'b0, last, data}" if out_last else "data"
     unused = "" if out_last else "    assign last = 1'b0;\n"
+    # A bus beside the streams is left at rest.
+    idle = "".join(
+        f"        .{port['name']}({port['width']}'d0),\n"
+        for port in ports
+        if port["direction"] == "input"
+        and not port["name"].startswith(("clk", "rst", "s_axis_", "m_axis_"))
+    )
     return f"""\
 module {name}_tb;
     reg clk = 1'b0;
@@ -91,7 +98,7 @@ module {name}_tb;
 {unused}    {name} dut (
         .clk(clk),
         .rst(rst),
-        .s_axis_tdata(beat[{into - 1}:0]),
+{idle}        .s_axis_tdata(beat[{into - 1}:0]),
         .s_axis_tvalid(offered),
 {last_in}        .s_axis_tready(taken),
         .m_axis_tdata(data),

@@ -103,19 +103,23 @@ def generate(
     names: Names = (),
     *,
     output: PathLike,
+    system: bool = False,
     overrides: Overrides = None,
     jobs: int | None = None,
     progress: workers.Progress | None = None,
 ) -> list[Path]:
     """Write Verilog, metadata, FuseSoC core, `aresetn` wrapper and bench of each point.
 
+    With `system`, of each core behind AXI4-Lite registers (docs/systems.md), `NAME_system`.
     Returns the written files, five a point, `NAME.v` first.
     """
     selected = points(names, overrides=overrides)
+    for point in selected if system else ():
+        if point.entry.layer != "cores":
+            raise UsageError(f"only cores have a system, got {point.full_name}")
     target = outputs.folder(output)
-    bundles = workers.run(
-        [tasks.task("generate", point) for point in selected], jobs=jobs, progress=progress
-    )
+    work = [tasks.task("generate", point, system=system) for point in selected]
+    bundles = workers.run(work, jobs=jobs, progress=progress)
     return [path for files in bundles for path in outputs.write(target, files)]
 
 

@@ -210,6 +210,9 @@ def parser() -> argparse.ArgumentParser:
         "narrowgauge generate mx_dot/w4a4_l32 --set lanes=64 -o build/rtl",
     )
     _options(sub, "names", "set", "jobs", "json")
+    sub.add_argument(
+        "--system", action="store_true", help="cores behind AXI4-Lite registers, NAME_system"
+    )
     _output(sub, "build/rtl", "where the files go")
 
     sub = command(

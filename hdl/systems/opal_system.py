@@ -35,7 +35,7 @@ class OpalSystem(wiring.Component):
 
     Ports
     -----
-    s_axi_awaddr .. s_axi_rready : AXI4-Lite, 32 bits, `registers.ADDRESS_BITS` of address
+    axi_awaddr .. axi_rready : AXI4-Lite, 32 bits, `registers.ADDRESS_BITS` of address
     i, o : streams of the core's payloads
     """
 
@@ -58,16 +58,16 @@ class OpalSystem(wiring.Component):
         self.interval = core.interval
         super().__init__(
             {
-                **{f"s_axi_{name}": member for name, member in bus(registers.ADDRESS_BITS).items()},
+                **{f"axi_{name}": member for name, member in bus(registers.ADDRESS_BITS).items()},
                 "i": In(stream.Signature(given)),
                 "o": Out(stream.Signature(made)),
             }
         )
 
     @property
-    def bus_ports(self) -> tuple[str, ...]:
-        """Names of the AXI4-Lite ports, in order."""
-        return tuple(f"s_axi_{name}" for name in bus(registers.ADDRESS_BITS))
+    def bus_ports(self) -> dict[str, str]:
+        """Names of the AXI4-Lite ports in Verilog, in order, and the members that they show."""
+        return {f"s_axi_{name}": f"axi_{name}" for name in bus(registers.ADDRESS_BITS)}
 
     def elaborate(self, platform: object) -> Module:
         """Guard around the core, registers behind the bus."""
@@ -76,7 +76,7 @@ class OpalSystem(wiring.Component):
         m.submodules.core = core = ResetInserter(guard.reset)(self._core)
         m.submodules.lite = lite = AxiLite(registers.ADDRESS_BITS)
         for name, member in bus(registers.ADDRESS_BITS).items():
-            port, inner = getattr(self, f"s_axi_{name}"), getattr(lite, name)
+            port, inner = getattr(self, f"axi_{name}"), getattr(lite, name)
             m.d.comb += inner.eq(port) if member.flow is In else port.eq(inner)
         for outer, inner in (
             (self.i, guard.i),

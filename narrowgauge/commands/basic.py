@@ -59,6 +59,7 @@ def generate(options: argparse.Namespace) -> int:
     written = api.generate(
         options.names,
         output=options.output,
+        system=options.system,
         overrides=options.overrides,
         jobs=options.jobs,
         progress=console.progress,
