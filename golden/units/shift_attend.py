@@ -40,7 +40,7 @@ _MULTIPLY = fp_mul.Params(exp_bits=8, man_bits=7)
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What: bits, v_bits, lanes, length, fraction, renormalise.
+    """What: bits, v_bits, lanes, length, fraction, renormalise. How: share.
 
     Parameters
     ----------
@@ -50,6 +50,7 @@ class Params:
     length : longest row that cannot overflow, a power of two, 2..4096
     fraction : fraction bits of the accumulators, v_bits - 2..24
     renormalise : divide by the sum of the probabilities
+    share : elements that a shifter and adder serve one after the other, a divisor of lanes
     """
 
     bits: int = 4
@@ -58,6 +59,7 @@ class Params:
     length: int = 1024
     fraction: int = 14
     renormalise: bool = False
+    share: int = 1
 
     def __post_init__(self) -> None:
         for name, least, most in (("bits", 3, 5), ("v_bits", 3, 8), ("lanes", 2, 256)):
@@ -67,6 +69,10 @@ class Params:
             raise UsageError(f"length must be a power of two, 2..4096, got {self.length}")
         if not self.v_bits - 2 <= self.fraction <= 24:
             raise UsageError(f"fraction must be {self.v_bits - 2}..24, got {self.fraction}")
+        if not 1 <= self.share <= self.lanes // 2 or self.lanes % self.share:
+            raise UsageError(
+                f"share must divide lanes={self.lanes} and leave two, got {self.share}"
+            )
 
     @property
     def sum_fraction(self) -> int:

@@ -1,90 +1,33 @@
-"""Attention times V by shifts: a shifter and an accumulator a lane, one converter for all.
+"""Attention times V by shifts: shifters, adders and accumulators, one converter for all.
 
-Code and scales make one shift amount for all lanes. A lane shifts the magnitude of its element,
-complements it by its sign and adds it. Where there is nothing to add the amount is beyond the
-window and the sign is masked, so an accumulator holds by adding zero and needs no multiplexer.
+Code and scales make one shift amount for all lanes (`attend_lanes`). With `share` = 1 every element
+of the head has a lane. Otherwise a lane serves `share` elements, one a cycle: a position takes as
+many cycles, and a third of the gates of a lane, its register, become bits of a memory.
 
-After a row's last position the accumulators are a chain that moves by one place with each element
-that leaves, converted to bf16 at its end. Zeros follow, which makes ready for the next row; after a
-reset the chain is filled with zeros once. No position is taken meanwhile.
+After a row's last position the elements leave one by one, converted to bf16, and no position is
+taken meanwhile.
 
 With `renormalise` the same converter first makes bf16 of the sum of probabilities, a divider gives
 a bit of its reciprocal a cycle, and one multiplier stands at the output.
 
-Latency 1, or 12 with `renormalise`; a row of T positions takes T + lanes cycles (11 more).
+Latency 1, or 12 with `renormalise`; a row of T positions takes share * T + lanes cycles (11 more).
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.arith.fp_mul import Params as MultiplyParams
 from narrowgauge.golden.arith.int_to_fp import Params as ConvertParams
 from narrowgauge.golden.units.shift_attend import Params
 from narrowgauge.hdl.arith.fp_mul import FpMul
 from narrowgauge.hdl.arith.int_to_fp import IntToFp
-from narrowgauge.hdl.arith.rounder import add
 from narrowgauge.hdl.arith.shifter import saturated
 from narrowgauge.hdl.stream import StreamUnit
-from narrowgauge.hdl.units.window import align
+from narrowgauge.hdl.units.attend_lanes import Chain, Shared
 
 __all__ = ["ShiftAttend"]
 
 _QUOTIENT = 9
 """Bits of the quotient before it is rounded."""
-
-
-class _Lane(wiring.Component):
-    """One element's accumulator.
-
-    Ports
-    -----
-    v : In, sign and magnitude
-    live : In, there is something to add
-    amount : In, places to the right, all ones for nothing
-    step : In, take `before` instead of the sum
-    before : In, the next lane's accumulator
-    acc : Out
-    """
-
-    def __init__(self, params: Params) -> None:
-        self._params = params
-        super().__init__(
-            {
-                "v": In(params.v_bits),
-                "live": In(1),
-                "amount": In((params.fraction + 1).bit_length()),
-                "step": In(1),
-                "before": In(params.width),
-                "acc": Out(params.width),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        """Shift, complement, add."""
-        m = Module()
-        p = self._params
-        nothing = Const(0, 1)
-        term = align(
-            m,
-            self.v[:-1],
-            p.fraction + 1,
-            self.amount,
-            high=nothing,
-            low=nothing,
-            name="term",
-        )
-        sign = Signal()
-        acc = Signal(p.width, reset_less=True)
-        turned = Signal(p.width)
-        m.d.comb += [
-            sign.eq(self.v[-1] & self.live),
-            turned.eq(Cat(term ^ sign.replicate(len(term)), sign.replicate(p.width - len(term)))),
-            self.acc.eq(acc),
-        ]
-        total = add(m, acc, turned, sign, "total")
-        m.d.sync += acc.eq(Mux(self.step, self.before, total))
-        return m
 
 
 class ShiftAttend(StreamUnit):
@@ -112,14 +55,15 @@ class ShiftAttend(StreamUnit):
         m = Module()
         p = self._params
         beat = self.i.payload
-        # The chain moves; it begins to after a reset, when there is nothing to show.
-        drain, show = Signal(init=1), Signal()
+        # Elements leave; a chain begins so after a reset, when there is nothing to show.
+        drain, show = Signal(init=p.share == 1), Signal()
         index = Signal(range(p.lanes))
         take, step, final = Signal(), Signal(), Signal()
+        m.submodules.lanes = lanes = Chain(p) if p.share == 1 else Shared(p)
         m.d.comb += [
-            self.i.ready.eq(~drain),
+            self.i.ready.eq(~drain & lanes.whole),
             self.o.valid.eq(show),
-            take.eq(self.i.valid & ~drain),
+            take.eq(self.i.valid & ~drain & lanes.whole),
             final.eq(index == p.lanes - 1),
         ]
         apart = Signal(signed(9))
@@ -129,20 +73,17 @@ class ShiftAttend(StreamUnit):
         m.d.comb += [
             apart.eq(beat.reference - beat.scale),
             reach.eq(apart[:8] + beat.code),
-            live.eq(take & ~beat.zero),
+            live.eq(self.i.valid & ~drain & ~beat.zero),
             amount.eq(saturated(reach, len(amount)) | (~live).replicate(len(amount))),
             bad.eq(beat.nan | (~beat.zero & (apart[8] | beat.reference.all()))),
         ]
-        lanes = [_Lane(p) for _ in range(p.lanes)]
-        for e, lane in enumerate(lanes):
-            m.submodules[f"lane{e}"] = lane
-            m.d.comb += [
-                lane.v.eq(beat.v[e]),
-                lane.live.eq(live),
-                lane.amount.eq(amount),
-                lane.step.eq(step),
-                lane.before.eq(lanes[e + 1].acc if e + 1 < p.lanes else 0),
-            ]
+        m.d.comb += [
+            lanes.v.eq(beat.v.as_value()),
+            lanes.work.eq(self.i.valid & ~drain),
+            lanes.live.eq(live),
+            lanes.amount.eq(amount),
+            lanes.step.eq(step),
+        ]
 
         # The sum of the probabilities, whose overflow is as bad as a NaN.
         share, total = Signal(p.sum_fraction + 1), Signal(p.sum_fraction + p.sum_bits)
@@ -172,7 +113,7 @@ class ShiftAttend(StreamUnit):
         m.submodules.convert = convert = IntToFp(
             ConvertParams(int_width=width, exp_bits=8, man_bits=7, scale_width=9)
         )
-        acc = lanes[0].acc.as_signed()
+        acc = lanes.acc.as_signed()
         scale = Signal(signed(9))
         m.d.comb += scale.eq(reference - (127 + p.fraction))
         result = Signal(16)
