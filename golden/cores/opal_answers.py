@@ -17,7 +17,7 @@ from narrowgauge.golden.units import log2_softmax, mx_quantize, opal_dot, shift_
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.opal_core import Params
 
-__all__ = ["Work", "answers", "to_bf16"]
+__all__ = ["Work", "answers", "array_blocks", "beats_of_row", "parsed", "to_bf16"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -169,36 +169,36 @@ def _loads(params: "Params", works: list[Work]) -> None:
     )
 
 
-def _dots(params: "Params", works: list[Work]) -> None:
-    """Results of MATVEC, and scores of ATTEND, in `x`."""
+def array_blocks(params: "Params", works: list[Work]) -> dict[int, Batch]:
+    """Blocks of every MATVEC and ATTEND that has whole rows, by the id of its command."""
+    _loads(params, works)
     loads = {id(work.command): work for work in works}
-    chosen = [
-        work
+    return {
+        id(work.command): dots_of(params, work, loads[id(work.command.vector.load)])
         for work in works
-        if work.command.rows_whole
-        and work.command.header.opcode != Opcode.PASS
-        and work.command.vector is not None
-    ]
+        if work.command.rows_whole and work.command.vector is not None
+    }
+
+
+def _dots(params: "Params", works: list[Work], blocks: dict[int, Batch]) -> None:
+    """Results of MATVEC, and scores of ATTEND, in `x`."""
+    chosen = [work for work in works if id(work.command) in blocks]
     if not chosen:
         return
-    parts = [dots_of(params, work, loads[id(_load(work))]) for work in chosen]
+    parts = [blocks[id(work.command)] for work in chosen]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     results = to_bf16(opal_dot.model(params.dot, joined)["result"])
     start = 0
     for work in chosen:
-        rows = work.command.rows_whole
+        command = work.command
+        rows = command.rows_whole
         work.x = results[start : start + rows]
         start += rows
-        if work.command.header.opcode == Opcode.MATVEC:
-            assert work.command.vector is not None
-            each = beats_of_row(params, work.command.vector, work.command.w_high)
-            scale = work.command.data["row_scale"][each - 1 : rows * each : each]
+        if command.header.opcode == Opcode.MATVEC:
+            assert command.vector is not None
+            each = beats_of_row(params, command.vector, command.w_high)
+            scale = command.data["row_scale"][each - 1 : rows * each : each]
             work.x = fp_mul.model(_SCALE, {"a": work.x, "b": scale})["o"]
-
-
-def _load(work: Work) -> Command:
-    assert work.command.vector is not None
-    return work.command.vector.load
 
 
 def _attends(params: "Params", works: list[Work]) -> None:
@@ -293,8 +293,7 @@ def answers(params: "Params", batch: Batch) -> Batch:
     """See `opal_core.model`."""
     programs = parsed(params, batch)
     works = [work for listed in programs for work in listed]
-    _loads(params, works)
-    _dots(params, works)
+    _dots(params, works, array_blocks(params, works))
     _attends(params, works)
     _requantise(params, works)
     made = [[_answer(params, work) for work in listed] for listed in programs]

@@ -25,6 +25,7 @@ import numpy as np
 
 from narrowgauge.golden.cores import opal_programs
 from narrowgauge.golden.cores.opal_answers import answers
+from narrowgauge.golden.cores.opal_cycles import cycles, macs
 from narrowgauge.golden.cores.packets import HEADER_BITS
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Field, Payload
@@ -32,8 +33,10 @@ from narrowgauge.golden.units import log2_softmax, mx_quantize, opal_dot, shift_
 
 __all__ = [
     "Params",
+    "cycles",
     "input_beats",
     "lengths",
+    "macs",
     "model",
     "output_beats",
     "output_lengths",
@@ -59,6 +62,7 @@ class Params:
     lanes : low x low products a cycle, a power of two, 16..k
     fp_units : outlier products a cycle, 1..2n
     q_lanes : elements a cycle of the quantiser and of answers, a power of two, at most lanes / 2
+    share : elements of a head that a lane of attention times V serves, cycles of a position
     """
 
     k: int = 128
@@ -73,6 +77,7 @@ class Params:
     lanes: int = 128
     fp_units: int = 4
     q_lanes: int = 8
+    share: int = 1
 
     def __post_init__(self) -> None:
         if self.low not in (3, 4):
@@ -136,6 +141,7 @@ class Params:
             lanes=self.head,
             length=self.length,
             renormalise=self.renormalise,
+            share=self.share,
         )
 
     @property
