@@ -236,6 +236,11 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
+        name="bf16_softmax",
+        layer="units",
+        points={"t1024": {"length": 1024}, "t64": {"length": 64}},
+    ),
+    Entry(
         name="shift_attend",
         layer="units",
         points={
