@@ -10,11 +10,11 @@ Latency 3, one element a cycle and one cycle more a row.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib.memory import Memory
 
 from narrowgauge.golden.units.log2_softmax import Params
 from narrowgauge.hdl.arith.shifter import leading_zeros, saturated, window
 from narrowgauge.hdl.stream import StreamUnit
+from narrowgauge.hdl.units.rows import RowMemory
 from narrowgauge.hdl.units.window import align
 
 __all__ = ["Log2Softmax"]
@@ -45,58 +45,26 @@ class Log2Softmax(StreamUnit):
         m = Module()
         p = self._params
         beat = self.i.payload
-        m.submodules.row = memory = Memory(shape=p.width, depth=p.length, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        places = (p.length - 1).bit_length()
-
         # The element that came last, as it is written.
         valid, last = Signal(), Signal()
         t = Signal(signed(p.width), reset_less=True)
         t_nan = Signal(reset_less=True)
         m.submodules.logarithm = logarithm = Module()
         fresh_t, fresh_nan = self._logarithm(logarithm, beat.x, beat.mask)
-        # The row that is written: the place of its next element, whether it is whole or too long.
-        place = Signal(places)
-        whole, full = Signal(), Signal()
-        # The row that is read: the next place, the place after its last.
-        busy = Signal()
-        ahead = Signal(places)
-        end = Signal(places)
-        go, take, commit, emit, final = (
-            Signal(name=n) for n in ("go", "take", "commit", "emit", "final")
+        row = RowMemory(
+            m,
+            width=p.width,
+            length=p.length,
+            valid=valid,
+            last=last,
+            word=t,
+            leave=self.o.ready,
         )
-        m.d.comb += [
-            go.eq(~whole & (full | ~busy | (place != ahead))),
-            take.eq(valid & go),
-            self.i.ready.eq(~valid | go),
-            final.eq(ahead == end),
-            emit.eq(busy & self.o.ready),
-            commit.eq(whole & (~busy | (emit & final))),
-        ]
+        m.d.comb += [self.i.ready.eq(~valid | row.go), row.commit.eq(row.whole & row.free)]
         with m.If(self.i.ready):
             m.d.sync += valid.eq(self.i.valid)
         with m.If(self.i.ready & self.i.valid):
             m.d.sync += [last.eq(beat.last), t.eq(fresh_t), t_nan.eq(fresh_nan)]
-        after = Signal(places)
-        m.d.comb += after.eq(place + 1)
-        with m.If(take):
-            m.d.sync += [
-                whole.eq(last),
-                full.eq(full | (place.all() & ~last)),
-            ]
-            with m.If(~last & ~place.all()):
-                m.d.sync += place.eq(after)
-        with m.If(commit):
-            m.d.sync += [whole.eq(0), full.eq(0), place.eq(0), end.eq(after)]
-        with m.If(commit | emit):
-            m.d.sync += [busy.eq(commit | ~final), ahead.eq(Mux(commit, 1, ahead + 1))]
-        m.d.comb += [
-            write.addr.eq(place),
-            write.data.eq(t),
-            write.en.eq(take & ~full),
-            read.addr.eq(Mux(commit, 0, ahead)),
-            read.en.eq(commit | (emit & ~final)),
-        ]
 
         nan, held_nan = Signal(), Signal(reset_less=True)
         total = Signal(p.sum_bits)
@@ -106,9 +74,9 @@ class Log2Softmax(StreamUnit):
         grown, summed = self._sum(adder, t, total, largest)
         m.submodules.level = log_sum = Module()
         m.d.comb += level.eq(self._level(log_sum, total, largest))
-        with m.If(take):
-            m.d.sync += [total.eq(summed), largest.eq(grown), nan.eq(nan | t_nan | full)]
-        with m.If(commit):
+        with m.If(row.take):
+            m.d.sync += [total.eq(summed), largest.eq(grown), nan.eq(nan | t_nan | row.full)]
+        with m.If(row.commit):
             m.d.sync += [
                 total.eq(0),
                 largest.eq(largest.init),
@@ -117,13 +85,13 @@ class Log2Softmax(StreamUnit):
                 held_level.eq(level),
             ]
         m.submodules.code = subtracter = Module()
-        code, zero = self._code(subtracter, read.data, held_level, held_nan)
+        code, zero = self._code(subtracter, row.data, held_level, held_nan)
         m.d.comb += [
-            self.o.valid.eq(busy),
+            self.o.valid.eq(row.busy),
             self.o.payload.code.eq(code),
             self.o.payload.zero.eq(zero),
             self.o.payload.nan.eq(held_nan),
-            self.o.payload.last.eq(final),
+            self.o.payload.last.eq(row.final),
         ]
         return m
 
