@@ -19,7 +19,7 @@ FAULTS = 5
 @pytest.mark.parametrize("entry", registry.ENTRIES, ids=lambda entry: entry.name)
 def test_bench_notices_a_fault(entry: Entry, tmp_path: Path) -> None:
     name, values = next(iter(entry.points.items()))
-    lanes = {"lanes": 8} if values.get("lanes", 0) > 8 else {}
+    lanes = {"lanes": 8} if values.get("lanes", 0) > 16 else {}
     point = registry.Point(entry=entry, name=name, params=entry.params(name, **lanes))
     for seed in range(FAULTS):
         result = runner.verify(
