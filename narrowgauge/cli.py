@@ -312,8 +312,8 @@ def parser() -> argparse.ArgumentParser:
         help="random (level smoke) and real, the latter where a unit has recorded tensors",
     )  # fmt: skip
     sub.add_argument(
-        "--operations", type=_count, default=1024, metavar="N",
-        help="transactions of each kind of vectors, at least",
+        "--operations", type=_count, metavar="N",
+        help="transactions of each kind of vectors, at least; else 1024, or 64 programs of a core",
     )  # fmt: skip
     sub.add_argument("--no-glitch", action="store_true", help="leave out simulation with delays")
     sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")

@@ -27,10 +27,13 @@ from narrowgauge.synth.energy_record import STREAMS, Subject, Work
 from narrowgauge.synth.gates import build
 from narrowgauge.synth.power import power
 
-__all__ = ["VECTORS", "energy", "measure", "work"]
+__all__ = ["OPERATIONS", "VECTORS", "energy", "measure", "work"]
 
 VECTORS = ("random", "real")
 """Level `smoke` of the unit's vectors, and its recorded tensors."""
+
+OPERATIONS = {"arith": 1024, "units": 1024, "cores": 64}
+"""Transactions that are counted of each kind of vectors, by layer."""
 
 _UNKNOWN = 64
 """Cycles of warm-up where a unit declares no latency."""
@@ -42,8 +45,9 @@ def work(point: Point, emitted: Emitted, kind: str, operations: int, seed: int) 
     `kind` is "random", the vectors of level smoke, or "real", the recorded ones; a unit that has
     none of these is a `UsageError`.
     """
-    interval = emitted.interval or 1
     latency = _UNKNOWN if emitted.latency is None else emitted.latency
+    # Where no interval is declared, as many cycles as beats at least.
+    interval = emitted.interval or _every(point, seed)
     warming = math.ceil((latency + interval + 2) / interval)
     each = warming + math.ceil(operations / STREAMS)
     if kind == "real":
@@ -52,6 +56,12 @@ def work(point: Point, emitted: Emitted, kind: str, operations: int, seed: int) 
         batch = _random(point, each * STREAMS, seed)
     beats = _beats(point, batch)
     return Work(beats=beats, warm_up=warming * interval, every=len(beats.data) / len(beats.ends))
+
+
+def _every(point: Point, seed: int) -> int:
+    """Beats of the shortest transactions there are, about."""
+    beats = _beats(point, point.entry.golden.vectors(point.params, "smoke", seed))
+    return int(np.diff(beats.ends, prepend=0).min())
 
 
 def _random(point: Point, count: int, seed: int) -> Batch:
@@ -149,14 +159,17 @@ def measure(
     period_ps: float | None = None,
     vectors: Sequence[str] = VECTORS,
     glitch: bool = True,
-    operations: int = 1024,
+    operations: int | None = None,
     seed: int = 1,
 ) -> dict[str, Any]:
     """The energy of one point as plain JSON; see `docs/energy.md` for its fields.
 
-    Vectors of a kind that the unit does not have are left out.
+    Vectors of a kind that the unit does not have are left out. `operations` is by default 1024, and
+    64 programs of a core.
     """
     point = tasks.find(name, overrides)
+    if operations is None:
+        operations = OPERATIONS[point.entry.layer]
     cells = library.load(liberty)
     kinds = tuple(k for k in vectors if k != "real" or _has_real(point))
     kept = Cache(cache / "energy")
@@ -203,7 +216,7 @@ def energy(
     period_ps: float | None = None,
     vectors: Sequence[str] = VECTORS,
     glitch: bool = True,
-    operations: int = 1024,
+    operations: int | None = None,
     seed: int = 1,
     overrides: Mapping[str, Any] | None = None,
     cache: Any = "build/cache",
@@ -219,7 +232,7 @@ def energy(
     period_ps : of the clock; by default the shortest of each netlist
     vectors : of `VECTORS`; recorded ones are left out where a unit has none
     glitch : whether a part of the operations is simulated with delays too
-    operations : transactions counted of each kind of vectors, at least
+    operations : transactions counted of each kind of vectors, at least; see `measure`
 
     Raises
     ------
@@ -234,7 +247,7 @@ def energy(
         for each in given or ("",):
             if each not in known:
                 raise UsageError(f"{what} must be of {', '.join(known)}, got {each!r}")
-    if operations < 1:
+    if operations is not None and operations < 1:
         raise UsageError(f"operations must be at least 1, got {operations}")
     if set(vectors) == {"real"}:
         for point in selected:
