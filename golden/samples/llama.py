@@ -21,7 +21,7 @@ __all__ = ["Floats", "Llama", "Observer", "Shape"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Observer = Callable[[int, str, Floats], None]
-"""Called as (block, site, x) with x of shape (tokens, width); site: qkv, attn_output, ffn_up or ffn_down."""
+"""Called as (block, site, x), x of shape (tokens, width): qkv, attn_output, ffn_up, ffn_down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,25 +106,29 @@ class Llama:
             observe(index, "attn_output", mixed.reshape(tokens, -1))
         return mixed.reshape(tokens, -1) @ self._weight(f"{block}.attn_output").T
 
+    def layer(self, index: int, state: Floats, observe: Observer | None = None) -> Floats:
+        """The state, (tokens, width), after one block."""
+        block = f"blk.{index}"
+        x = self._norm(state, f"{block}.attn_norm")
+        if observe:
+            observe(index, "qkv", x)
+        state = state + self._attention(x, index, observe)
+        x = self._norm(state, f"{block}.ffn_norm")
+        if observe:
+            observe(index, "ffn_up", x)
+        gate = x @ self._weight(f"{block}.ffn_gate").T
+        with np.errstate(over="ignore"):  # exp(large) is inf, and silu is then the right -0
+            gate = gate / (1 + np.exp(-gate))
+        x = gate * (x @ self._weight(f"{block}.ffn_up").T)
+        if observe:
+            observe(index, "ffn_down", x)
+        return np.asarray(state + x @ self._weight(f"{block}.ffn_down").T)
+
     def hidden(self, ids: npt.NDArray[np.int64], observe: Observer | None = None) -> Floats:
         """Token numbers, shape (tokens,), to the normalised last state, (tokens, width)."""
         state = self._tensor("token_embd.weight")[ids].astype(self._dtype)
         for index in range(self.shape.blocks):
-            block = f"blk.{index}"
-            x = self._norm(state, f"{block}.attn_norm")
-            if observe:
-                observe(index, "qkv", x)
-            state = state + self._attention(x, index, observe)
-            x = self._norm(state, f"{block}.ffn_norm")
-            if observe:
-                observe(index, "ffn_up", x)
-            gate = x @ self._weight(f"{block}.ffn_gate").T
-            with np.errstate(over="ignore"):  # exp(large) is inf, and silu is then the right -0
-                gate = gate / (1 + np.exp(-gate))
-            x = gate * (x @ self._weight(f"{block}.ffn_up").T)
-            if observe:
-                observe(index, "ffn_down", x)
-            state = state + x @ self._weight(f"{block}.ffn_down").T
+            state = self.layer(index, state, observe)
         return self._norm(state, "output_norm")
 
     def logits(self, ids: npt.NDArray[np.int64]) -> Floats:
