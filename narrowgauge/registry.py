@@ -262,6 +262,23 @@ ENTRIES: tuple[Entry, ...] = (
             "p35_l128": {"low": 3},
         },
     ),
+    # What it is measured against: the same commands on bf16, and on bf16 with INT weights.
+    Entry(
+        name="bf16_core",
+        layer="cores",
+        points={
+            "l4": {"lanes": 4, "q_lanes": 2, "head": 6, "length": 16, "vector": 24},
+            "l128": {"lanes": 128},
+        },
+    ),
+    Entry(
+        name="w4a16_core",
+        layer="cores",
+        points={
+            "l16": {"lanes": 16, "q_lanes": 4, "head": 24, "length": 32, "vector": 64},
+            "l128": {"lanes": 128},
+        },
+    ),
 )
 
 
