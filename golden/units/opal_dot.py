@@ -258,7 +258,7 @@ def input_beats(params: Params, batch: Batch) -> Batch:
         sent = where < b["size"][block[rows], None]
         at = np.minimum(where, params.k - 1)
         codes = [np.where(sent, b[side][block[rows, None], at], 0) for side in SIDES]
-        words = multimode_mul.pack(params.cell, *codes, bool(a_high), bool(w_high))
+        words = multimode_mul.pack(params.cell, codes[0], codes[1], a_high == 1, w_high == 1)
         made["a"][rows], made["w"][rows] = words
     made["end"] = (number == beats[block] - 1).astype(np.int64)
     made["last"] = made["last"] & made["end"]
