@@ -13,7 +13,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 
 from narrowgauge.golden.arith.fp_mul import Params as MulParams
-from narrowgauge.golden.cores.baseline import Baseline
+from narrowgauge.golden.cores.bf16_core import Params as Bf16Params
+from narrowgauge.golden.cores.w4a16_core import Params as W4a16Params
 from narrowgauge.hdl.arith.fp_mul import FpMul
 from narrowgauge.hdl.cores.collector import Collector
 from narrowgauge.hdl.cores.control import HEADER, Control, Limits
@@ -30,7 +31,7 @@ class BaselineCore(StreamUnit):
 
     Parameters
     ----------
-    params : see `narrowgauge.golden.cores.baseline.Baseline`
+    params : see `narrowgauge.golden.cores.bf16_core.Params`, or those of another such core
 
     Ports
     -----
@@ -43,7 +44,7 @@ class BaselineCore(StreamUnit):
     scaled = False
     """Whether results are multiplied by the row's scale."""
 
-    def __init__(self, params: Baseline) -> None:
+    def __init__(self, params: Bf16Params | W4a16Params) -> None:
         self._params = params
         super().__init__(params)
 
