@@ -12,7 +12,9 @@ from narrowgauge import __version__, commands, workers
 from narrowgauge.api import LEVELS, SIMULATORS
 from narrowgauge.compare import SLACK
 from narrowgauge.golden.errors import NarrowgaugeError
+from narrowgauge.golden.llm.scheme import SCHEMES
 from narrowgauge.measures import MEASURES
+from narrowgauge.perplexity import DEFAULT, FLOAT
 from narrowgauge.prove import LEVELS as PROOF_LEVELS
 
 __all__ = ["main", "parser"]
@@ -396,6 +398,44 @@ def parser() -> argparse.ArgumentParser:
         "--timeout", type=_count, default=10, metavar="SECONDS",
         help="how long to wait for the scheduler, and for a worker where it has none",
     )  # fmt: skip
+
+    sub = command(
+        commands.perplexity,
+        "perplexity of a language model whose decoder computes in golden arithmetic",
+        "narrowgauge perplexity --text wikitext-2/test.txt --window 512 --windows 8",
+    )
+    _options(sub, "jobs", "json")
+    sub.add_argument(
+        "--scheme", type=_words, default=",".join(DEFAULT), metavar="S1,S2,...",
+        help=f"how it computes: all, or any of {FLOAT}, {', '.join(SCHEMES)}",
+    )  # fmt: skip
+    sub.add_argument(
+        "--text", metavar="FILE", help="what is scored, from its start (default: a short passage)"
+    )
+    sub.add_argument(
+        "--calibration", metavar="FILE",
+        help="what weights are quantised for, its first two windows at most (default: what "
+        "follows the windows in the text)",
+    )  # fmt: skip
+    sub.add_argument("--window", type=_count, default=256, metavar="N", help="tokens a window")
+    sub.add_argument("--windows", type=_count, default=1, metavar="N", help="windows scored")
+    sub.add_argument(
+        "--layers", type=int, metavar="N",
+        help="layers that compute in the scheme, from the first, the others in float32 "
+        "(default: all)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--policy", metavar="FILE.json", help="widths by site and layer, for schemes that have them"
+    )
+    sub.add_argument(
+        "--no-compensation", action="store_true",
+        help="quantise weights without spreading errors, in half the time",
+    )  # fmt: skip
+    sub.add_argument(
+        "--batch", type=_count, default=4, metavar="N", help="windows of one scheme at a time"
+    )
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
 
     sub = command(
         commands.report,

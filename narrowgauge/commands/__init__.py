@@ -4,6 +4,7 @@ from narrowgauge.commands.basic import doctor, flow, generate, list_, synth, vec
 from narrowgauge.commands.energy import energy
 from narrowgauge.commands.gates import gates
 from narrowgauge.commands.mutate import mutate
+from narrowgauge.commands.perplexity import perplexity
 from narrowgauge.commands.prove import prove
 from narrowgauge.commands.report import report
 from narrowgauge.commands.sweep import sweep
@@ -17,6 +18,7 @@ __all__ = [
     "generate",
     "list_",
     "mutate",
+    "perplexity",
     "prove",
     "report",
     "sweep",
