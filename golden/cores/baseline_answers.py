@@ -94,12 +94,11 @@ def _matvecs(params: Baseline, works: Sequence[Work], loads: dict[int, Ints]) ->
         vectors.append(loads[id(vector.load)])
         each = params.beats_of(vector.length)
         parts.append(_cut(work.command.data, 0, work.command.rows_whole * each))
-    for work, vector, part, x in zip(
-        chosen, vectors, parts, _dots(params, vectors, parts), strict=True
-    ):
+    results = _dots(params, vectors, parts)
+    for work, operand, part, x in zip(chosen, vectors, parts, results, strict=True):
         work.x = x
         if work.command.header.opcode == Opcode.MATVEC and "row_scale" in part:
-            each = params.beats_of(len(vector))
+            each = params.beats_of(len(operand))
             scale = part["row_scale"][each - 1 :: each]
             work.x = fp_mul.model(_SCALE, {"a": x, "b": scale})["o"]
 

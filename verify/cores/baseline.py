@@ -25,10 +25,12 @@ _NAMED = (Opcode.LOAD, Opcode.MATVEC, Opcode.ATTEND, Opcode.PASS)
 
 def _bins(params: Any) -> dict[str, Callable[[Work], bool]]:
     """Bin name -> whether a command is of it."""
-    bins: dict[str, Callable[[Work], bool]] = {
-        f"{opcode.name.lower()}_{status.name.lower()}": (
-            lambda w, o=opcode, s=status: w.command.header.opcode == o and w.command.status == s
-        )
+
+    def ended(opcode: Opcode, status: Status) -> Callable[[Work], bool]:
+        return lambda w: w.command.header.opcode == opcode and w.command.status == status
+
+    bins = {
+        f"{opcode.name.lower()}_{status.name.lower()}": ended(opcode, status)
         for opcode, statuses in _STATUSES.items()
         for status in statuses
     }
