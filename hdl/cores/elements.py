@@ -40,8 +40,8 @@ class Elements(wiring.Component):
 
     def __init__(self, *, lanes: int, q_lanes: int, depth: int, shares: int) -> None:
         self._lanes, self._q_lanes, self._depth, self._shares = lanes, q_lanes, depth, shares
-        inputs = ("write", "write_end", "write_keep", "share_write", "share_end", "values", "pop")
-        inputs += ("restart", "advance", "row_end")
+        inputs: tuple[str, ...] = ("write", "write_end", "write_keep", "share_write", "share_end")
+        inputs += ("values", "pop", "restart", "advance", "row_end")
         super().__init__(
             {
                 **{name: In(1) for name in inputs},
