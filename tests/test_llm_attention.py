@@ -6,7 +6,7 @@ import pytest
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_codes
 from narrowgauge.golden.llm import attention, elementwise
-from narrowgauge.golden.units import log2_softmax, shift_attend
+from narrowgauge.golden.units import bf16_softmax, log2_softmax, shift_attend
 from narrowgauge.golden.units.stimuli import SPECIAL_BF16
 
 
@@ -56,6 +56,25 @@ def test_log2_softmax_and_attention(bits: int, spread: float) -> None:
             }
             wanted = shift_attend.model(attend, batch)["result"]
             np.testing.assert_array_equal(made, wanted)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0, 40.0, 200.0])
+def test_bf16_softmax(spread: float) -> None:
+    rng = np.random.default_rng(3)
+    params = bf16_softmax.Params()
+    scores, lengths = rows(rng, 64, spread)
+    scores[20:40] = np.sort(scores[20:40].view(np.int16), axis=1).view(np.uint16)
+    scores[::7, ::3] = 0xFF80
+    scores[100, 5] = 0x7F80
+    scores[101, 6] = rng.choice(SPECIAL_BF16)
+    x = np.concatenate([row[:n] for row, n in zip(scores, lengths, strict=True)])
+    last = np.zeros(len(x), np.int64)
+    last[np.cumsum(lengths) - 1] = 1
+    batch = {"x": x.astype(np.int64), "mask": np.zeros(len(x), np.int64), "last": last}
+    made = attention.softmax(params, scores, lengths)
+    inside = np.arange(scores.shape[1]) < lengths[:, None]
+    np.testing.assert_array_equal(made[inside], bf16_softmax.model(params, batch)["p"])
+    assert not made[~inside].any()
 
 
 def test_lengths_must_rise() -> None:

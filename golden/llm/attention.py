@@ -1,6 +1,7 @@
 """Softmax and what follows, for all rows of a causal window at once, with the bits of the units.
 
-`log2_codes` is `units.log2_softmax`, `shifted` is `units.shift_attend`: there a term is a shifted
+`log2_codes` is `units.log2_softmax`, `softmax` is `units.bf16_softmax`, `shifted` is
+`units.shift_attend`: there a term is a shifted
 integer, so rows of terms are sums of float32 GEMMs. Where a shift drops nothing, the matrix of
 powers of two times V is exact; each further shift has a matrix of zeros and ones.
 """
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_codes, bf16_values
-from narrowgauge.golden.units import log2_softmax, shift_attend
+from narrowgauge.golden.units import bf16_softmax, log2_softmax, shift_attend
 
 __all__ = ["log2_codes", "references", "shifted", "softmax"]
 
@@ -46,8 +47,7 @@ def log2_codes(
     Returns codes, `zero` (also beyond a row's length), both (rows, positions), and `nan`, (rows,).
     """
     rows, count = scores.shape
-    if (np.diff(lengths) < 0).any() or lengths.min(initial=1) < 1 or lengths.max() > count:
-        raise UsageError(f"lengths must rise and lie in 1..{count}")
+    firsts = _firsts(lengths, count)
     outside = np.arange(count) >= lengths[:, None]
     special = (scores & 0x7F80) == 0x7F80
     zero = outside | (scores == 0xFF80)
@@ -61,7 +61,6 @@ def log2_codes(
     )
     largest = np.full(rows, -(1 << (params.whole - 1)), np.int32)
     total = np.zeros(rows, np.int32)
-    firsts = np.searchsorted(lengths, np.arange(count), side="right")
     for step in range(min(count, params.length)):
         live = slice(int(firsts[step]), rows)
         here = np.where(dead[step, live], largest[live], integer[step, live])
@@ -81,19 +80,66 @@ def log2_codes(
     return code.T.astype(np.uint8), zero, nan
 
 
-def softmax(scores: Codes, lengths: Ints) -> Codes:
-    """Probabilities of rows in bf16, +0 beyond a row's length, (rows, positions).
+@cache
+def _exponentials(params: bf16_softmax.Params) -> tuple[I32, I32]:
+    """Integer part of t and mantissa of 2^t for every finite bf16 code."""
+    codes = np.arange(1 << 16)
+    finite = (codes & 0x7F80) != 0x7F80
+    integer, mantissa = bf16_softmax.exponentials(params, np.where(finite, codes, 0))
+    return integer.astype(np.int32), mantissa.astype(np.int32)
 
-    e = RNE_bf16(exp(x - max)), RNE_bf16(e / sum) with the sum in FP32, in order.
+
+def softmax(params: bf16_softmax.Params, scores: Codes, lengths: Ints) -> Codes:
+    """Probabilities of rows of scores in bf16, +0 beyond a row's length, (rows, positions).
+
+    `units.bf16_softmax`, whose FP32 sum is one of float32 here: its terms are normal or 0. Rows
+    must be as `log2_codes` takes them.
     """
-    inside = np.arange(scores.shape[1]) < lengths[:, None]
-    x = np.where(inside, bf16_values(scores), np.float32(-np.inf)).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        e = np.exp(x - x.max(axis=1, keepdims=True))
-    e = bf16_values(bf16_codes(e.astype(np.float32)))
-    total = np.cumsum(e, axis=1, dtype=np.float32)[:, -1:]
-    with np.errstate(invalid="ignore"):
-        return bf16_codes((e.astype(np.float64) / total).astype(np.float32))
+    rows, count = scores.shape
+    firsts = _firsts(lengths, count)
+    zero = (np.arange(count) >= lengths[:, None]) | (scores == 0xFF80)
+    special = ((scores & 0x7F80) == 0x7F80) & ~zero
+    nan = special.any(axis=1) | (lengths > params.length)
+    tables = _exponentials(params)
+    integer, mantissa = (t[np.where(zero | special, np.uint16(0), scores)] for t in tables)
+    steps, dead = integer.T.copy(), zero.T.copy()
+    values = (1 + mantissa.T / np.float32(128)).astype(np.float32)
+    largest = np.full(rows, -256, np.int32)
+    total = np.zeros(rows, np.float32)
+    for step in range(min(count, params.length)):
+        live = slice(int(firsts[step]), rows)
+        grown = np.maximum(largest[live], np.where(dead[step, live], -256, steps[step, live]))
+        if (grown != largest[live]).any():
+            total[live] = _normal(total[live], largest[live] - grown)
+            largest[live] = grown
+        term = _normal(values[step, live], steps[step, live] - grown)
+        term[dead[step, live]] = 0
+        total[live] += term
+    bits = total.view(np.int32)
+    quotient = ((1 << 27) - 1) // (1 << 15 | (bits & 0x7FFFFF) >> 8)
+    product = (128 | mantissa) * quotient[:, None]
+    high = product >> 19
+    drop = 11 + high
+    rounded = (product + (1 << drop >> 1) - 1 + (product >> drop & 1)) >> drop
+    field = integer - (largest + (bits >> 23) - 253)[:, None] + high + (rounded >> 8)
+    code = field << 7 | np.where(rounded >> 8, 0, rounded & 0x7F)
+    result = np.where(zero | (field < 1), 0, code).astype(np.uint16)
+    return np.where(nan[:, None] & (np.arange(count) < lengths[:, None]), _NAN, result)
+
+
+def _normal(x: F32, exponent: I32) -> F32:
+    """Numbers times 2^exponent, exponent at most 0; 0 where that is no normal number."""
+    with np.errstate(under="ignore"):
+        made = np.ldexp(x, np.clip(exponent, -300, 0))
+    made[made < np.float32(2.0**-126)] = 0
+    return made
+
+
+def _firsts(lengths: Ints, count: int) -> Ints:
+    """The first row that each position belongs to; rows after it have the position too."""
+    if (np.diff(lengths) < 0).any() or lengths.min(initial=1) < 1 or lengths.max() > count:
+        raise UsageError(f"lengths must rise and lie in 1..{count}")
+    return np.searchsorted(lengths, np.arange(count), side="right")
 
 
 def references(scales: npt.NDArray[np.uint8], lengths: Ints) -> Ints:

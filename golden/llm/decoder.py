@@ -32,7 +32,7 @@ from narrowgauge.golden.llm.operand import Operand
 from narrowgauge.golden.llm.scheme import Scheme
 from narrowgauge.golden.owq import OwqWeights
 from narrowgauge.golden.samples.llama import Floats, Llama, Shape
-from narrowgauge.golden.units import log2_softmax, shift_attend
+from narrowgauge.golden.units import bf16_softmax, log2_softmax, shift_attend
 
 __all__ = ["SITE_OF", "Decoder", "losses_of"]
 
@@ -157,7 +157,9 @@ class Decoder:
         if scheme.blocks:
             fmt = MXOpal(b=scheme.policy.input_bits(layer, "value"), n=0)
             v = bf16_codes(dequantize(to_blocks(v, fmt, axis=1)))
-        return bf16.products(attention.softmax(scores, lengths), np.ascontiguousarray(v.T))
+        return bf16.products(
+            attention.softmax(bf16_softmax.Params(), scores, lengths), np.ascontiguousarray(v.T)
+        )
 
     def _attention(self, layer: int, x: Inputs, windows: int) -> Codes:
         shape, size = self.shape, self.shape.head
