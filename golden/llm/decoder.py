@@ -88,9 +88,16 @@ class Decoder:
         self._tensor, self._weights = tensor, weights
         self._made: dict[tuple[int, str, int], Linear] = {}
 
-    def _norm(self, state: F32, name: str) -> F32:
+    def norm(self, state: F32, name: str) -> F32:
+        """A norm of the model, float32."""
         weight = self._tensor(f"{name}.weight").astype(np.float32)
         return rms_norm(state, weight, self.shape.epsilon)
+
+    def quantized(self, layer: int, matrix: str) -> OwqWeights:
+        """The quantised weights of a matrix, of schemes with `owq`."""
+        if self._weights is None:
+            raise UsageError(f"scheme {self.scheme.name} has no quantised weights")
+        return self._weights(layer, matrix, self.scheme.policy.weight_bits(layer, SITE_OF[matrix]))
 
     def matrix(self, layer: int, matrix: str) -> Linear:
         """A linear layer, made at its first use."""
@@ -103,8 +110,7 @@ class Decoder:
     def _linear(self, layer: int, matrix: str) -> Linear:
         scheme, policy, site = self.scheme, self.scheme.policy, SITE_OF[matrix]
         if scheme.owq:
-            assert self._weights is not None
-            owq = self._weights(layer, matrix, policy.weight_bits(layer, site))
+            owq = self.quantized(layer, matrix)
             if scheme.kind == "int_weight":
                 return IntLinear(owq)
             return OpalLinear(
@@ -186,10 +192,10 @@ class Decoder:
     def _layer(self, layer: int, state: F32, windows: int) -> F32:
         """The state after one layer."""
         block = f"blk.{layer}"
-        x = Inputs(bf16_codes(self._norm(state, f"{block}.attn_norm")))
+        x = Inputs(bf16_codes(self.norm(state, f"{block}.attn_norm")))
         mixed = Inputs(self._attention(layer, x, windows))
         state = _added(state, self.matrix(layer, "attn_output")(mixed))
-        x = Inputs(bf16_codes(self._norm(state, f"{block}.ffn_norm")))
+        x = Inputs(bf16_codes(self.norm(state, f"{block}.ffn_norm")))
         gate, up = self.matrix(layer, "ffn_gate")(x), self.matrix(layer, "ffn_up")(x)
         return _added(state, self.matrix(layer, "ffn_down")(Inputs(gated(gate, up))))
 
@@ -208,7 +214,7 @@ class Decoder:
                 state = np.concatenate([self._float.layer(layer, part) for part in parts])
             if step:
                 step(layer)
-        return self._norm(state, "output_norm").reshape(windows, tokens, -1)
+        return self.norm(state, "output_norm").reshape(windows, tokens, -1)
 
     def losses(
         self, ids: npt.NDArray[np.int64], step: Callable[[int], None] | None = None
