@@ -242,7 +242,7 @@ def evaluate(
     for width in bits:
         kept[str(width)] = calibration.key(language.digest, width)
         missing = [n for n in used if not language.file(calibration, folder, width, n).is_file()]
-        parts = jobs or len(missing)
+        parts = jobs or 1
         for part in range(parts):
             share = missing[part * len(missing) // parts : (part + 1) * len(missing) // parts]
             if share:
