@@ -131,7 +131,7 @@ MEASURES: dict[str, Measure] = {
     "delay": Measure(
         function="narrowgauge.timing:delay",
         takes=("liberty", "cache"),
-        arguments={"points": 6, "curve_cells": 50_000},
+        arguments={"points": 6, "curve_cells": 30_000},
         sources=("golden", "hdl", "synth", "verify"),
         tools=("amaranth", "numpy", "pyosys"),
         needs=("synth",),

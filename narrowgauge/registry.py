@@ -232,7 +232,6 @@ ENTRIES: tuple[Entry, ...] = (
         points={
             "c4_t1024": {"bits": 4, "length": 1024},
             "c3_t64": {"bits": 3, "length": 64},
-            "c5_t64": {"bits": 5, "length": 64},
         },
     ),
     Entry(
@@ -256,10 +255,13 @@ ENTRIES: tuple[Entry, ...] = (
         points={
             "p47_l16": {
                 **{"k": 32, "n": 2, "lanes": 16, "fp_units": 2, "q_lanes": 4},
-                **{"head": 8, "length": 32, "vector": 64},
+                **{"head": 8, "length": 32, "vector": 96},
             },
-            "p47_l128": {"low": 4},
-            "p35_l128": {"low": 3},
+            **{
+                # Less area a throughput than with a lane of attention an element, 8 elements a load.
+                f"p{low}{2 * low - 1}_l128": {"low": low, "share": 4, "q_lanes": 4}
+                for low in (4, 3)
+            },
         },
     ),
     # What it is measured against: the same commands on bf16, and on bf16 with INT weights.
@@ -268,7 +270,7 @@ ENTRIES: tuple[Entry, ...] = (
         layer="cores",
         points={
             "l4": {"lanes": 4, "q_lanes": 2, "head": 6, "length": 16, "vector": 24},
-            "l128": {"lanes": 128},
+            "l128": {"lanes": 128, "q_lanes": 4},
         },
     ),
     Entry(
@@ -276,7 +278,7 @@ ENTRIES: tuple[Entry, ...] = (
         layer="cores",
         points={
             "l16": {"lanes": 16, "q_lanes": 4, "head": 24, "length": 32, "vector": 64},
-            "l128": {"lanes": 128},
+            "l128": {"lanes": 128, "q_lanes": 4},
         },
     ),
 )

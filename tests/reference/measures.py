@@ -43,7 +43,11 @@ BEGIN, END = "<!-- measures:begin -->", "<!-- measures:end -->"
 MEASURED = ("area", "delay", "energy", "gates", "verify", "proof")
 """Of every point of the registry."""
 LARGE = ("area", "delay", "energy", "verify")
-"""Of a core's points but the first, which stands for them in the rest."""
+"""Of a core's points but the first, and of `STOOD_FOR`: another point stands for them in the rest."""
+STOOD_FOR = (
+    *("opal_dot/p47_l128", "opal_dot/p35_l128", "w4a16_dot/l128", "log2_softmax/c4_t1024"),
+    *("bf16_softmax/t1024", "shift_attend/c4_d64", "shift_attend/c4_d64_s4", "shift_attend/c3_d8"),
+)
 _KINDS = ("zero_delay", "glitch")
 MUTATED = (
     *("lzc", "int_to_fp", "fp_add", "fp_mul", "multimode_mul"),
@@ -74,7 +78,8 @@ def sweep(named: Sequence[str] = ()) -> None:
 def wanted(point: registry.Point) -> tuple[str, ...]:
     """The measures that are taken of a point."""
     first = next(iter(point.entry.points))
-    taken = LARGE if point.entry.layer == "cores" and point.name != first else MEASURED
+    brief = point.entry.layer == "cores" and point.name != first or point.full_name in STOOD_FOR
+    taken = LARGE if brief else MEASURED
     mutated = {point.entry.name, point.full_name} & {*MUTATED}
     return (*taken, "mutation") if mutated else taken
 
@@ -111,6 +116,8 @@ def reduce(rows: list[Result], tracked: Mapping[str, Any] | None = None) -> dict
 
 def _reduced(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "ge", round(values["area"]["ge"], 1)
+    yield "memory_bits", sum(m["words"] * m["width"] for m in values["area"]["memories"])
+    yield "modules", [[m["path"], round(m["ge"], 1)] for m in values["area"]["hierarchy"]]
     if "delay" in values:
         delay = values["delay"]
         yield "period_ps", round(delay["period_ps"], 1)
