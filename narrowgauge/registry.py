@@ -258,7 +258,7 @@ ENTRIES: tuple[Entry, ...] = (
                 **{"head": 8, "length": 32, "vector": 96},
             },
             **{
-                # Less area a throughput than with a lane of attention an element, 8 elements a load.
+                # Elements that share a lane, and slow loads, cost few cycles and spare a third.
                 f"p{low}{2 * low - 1}_l128": {"low": low, "share": 4, "q_lanes": 4}
                 for low in (4, 3)
             },

@@ -205,7 +205,7 @@ def offences(name: str, folder: Path) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("point", ["c4_t1024", "c3_t64", "c5_t64"])
+@pytest.mark.parametrize("point", ["c4_t1024", "c3_t64"])
 def test_shifts_and_additions_only(point: str, tmp_path: Path) -> None:
     assert offences(f"log2_softmax/{point}", tmp_path) == []
 

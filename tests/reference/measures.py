@@ -43,7 +43,7 @@ BEGIN, END = "<!-- measures:begin -->", "<!-- measures:end -->"
 MEASURED = ("area", "delay", "energy", "gates", "verify", "proof")
 """Of every point of the registry."""
 LARGE = ("area", "delay", "energy", "verify")
-"""Of a core's points but the first, and of `STOOD_FOR`: another point stands for them in the rest."""
+"""Of a core's points but the first, and of `STOOD_FOR`: other points stand for them in the rest."""
 STOOD_FOR = (
     *("opal_dot/p47_l128", "opal_dot/p35_l128", "w4a16_dot/l128", "log2_softmax/c4_t1024"),
     *("bf16_softmax/t1024", "shift_attend/c4_d64", "shift_attend/c4_d64_s4", "shift_attend/c3_d8"),
@@ -78,7 +78,7 @@ def sweep(named: Sequence[str] = ()) -> None:
 def wanted(point: registry.Point) -> tuple[str, ...]:
     """The measures that are taken of a point."""
     first = next(iter(point.entry.points))
-    brief = point.entry.layer == "cores" and point.name != first or point.full_name in STOOD_FOR
+    brief = (point.entry.layer == "cores" and point.name != first) or point.full_name in STOOD_FOR
     taken = LARGE if brief else MEASURED
     mutated = {point.entry.name, point.full_name} & {*MUTATED}
     return (*taken, "mutation") if mutated else taken
@@ -226,7 +226,7 @@ def render(data: Mapping[str, Any]) -> str:
 
 _CURVE = (
     "Least area found for each period, by `narrowgauge timing STEM --curve`; the first row is the "
-    "netlist mapped for area. Above 50 000 cells the flow's two netlists stand alone."
+    "netlist mapped for area. Above 30 000 cells the flow's two netlists stand alone."
 )
 _SPLIT = "Glitch-aware, on the real sample, by `narrowgauge energy STEM --vectors real`."
 
