@@ -88,7 +88,7 @@ def _row(
         v[rng.random(v.shape) < 0.5] = 0
     elif shape < 0.3:
         v = top * np.broadcast_to(rng.choice([-1, 1], lanes), v.shape).copy()
-    reference = int(rng.choice([rng.integers(1, 255), 127, rng.integers(0, 24), 254]))
+    reference = int(rng.choice([int(rng.integers(1, 255)), 127, int(rng.integers(0, 24)), 254]))
     near = np.minimum((rng.exponential(1, size) * rng.choice([0, 1, 4, 30])).astype(np.int64), 255)
     scale = np.maximum(reference - near, 0)
     if shape > 0.9 and size > 1:

@@ -24,7 +24,7 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
     finite = magnitude < 0x7F80
     whole = np.logical_and.reduceat(batch["nan"] == 0, rows.starts)
 
-    def at_start(flags: np.ndarray) -> np.ndarray:
+    def at_start(flags: np.ndarray | np.bool_) -> np.ndarray:
         made = np.zeros(size, np.bool_)
         made[rows.starts] = flags
         return made
