@@ -13,6 +13,7 @@ from narrowgauge.api import LEVELS, SIMULATORS
 from narrowgauge.compare import SLACK
 from narrowgauge.golden.errors import NarrowgaugeError
 from narrowgauge.golden.llm.scheme import SCHEMES
+from narrowgauge.golden.policy import INPUTS
 from narrowgauge.measures import MEASURES
 from narrowgauge.perplexity import DEFAULT, FLOAT
 from narrowgauge.prove import LEVELS as PROOF_LEVELS
@@ -173,6 +174,33 @@ def _options(sub: argparse.ArgumentParser, *wanted: str) -> None:
         )
     if "json" in wanted:
         sub.add_argument("--json", action="store_true", help="results as JSON on standard output")
+
+
+def _scoring(sub: argparse.ArgumentParser) -> None:
+    """Add what is scored, and how weights are quantised."""
+    sub.add_argument(
+        "--text", metavar="FILE", help="what is scored, from its start (default: a short passage)"
+    )
+    sub.add_argument(
+        "--calibration", metavar="FILE",
+        help="what weights are quantised for, its first two windows at most (default: what "
+        "follows the windows in the text)",
+    )  # fmt: skip
+    sub.add_argument("--window", type=_count, default=256, metavar="N", help="tokens a window")
+    sub.add_argument("--windows", type=_count, default=1, metavar="N", help="windows scored")
+    sub.add_argument(
+        "--layers", type=int, metavar="N",
+        help="layers that compute in the scheme, from the first, the others in float32 "
+        "(default: all)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--no-compensation", action="store_true",
+        help="quantise weights without spreading errors, in half the time",
+    )  # fmt: skip
+    sub.add_argument(
+        "--batch", type=_count, default=4, metavar="N", help="windows of one scheme at a time"
+    )
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
 
 
 def _output(sub: argparse.ArgumentParser, default: str | None, text: str) -> None:
@@ -409,33 +437,35 @@ def parser() -> argparse.ArgumentParser:
         "--scheme", type=_words, default=",".join(DEFAULT), metavar="S1,S2,...",
         help=f"how it computes: all, or any of {FLOAT}, {', '.join(SCHEMES)}",
     )  # fmt: skip
-    sub.add_argument(
-        "--text", metavar="FILE", help="what is scored, from its start (default: a short passage)"
-    )
-    sub.add_argument(
-        "--calibration", metavar="FILE",
-        help="what weights are quantised for, its first two windows at most (default: what "
-        "follows the windows in the text)",
-    )  # fmt: skip
-    sub.add_argument("--window", type=_count, default=256, metavar="N", help="tokens a window")
-    sub.add_argument("--windows", type=_count, default=1, metavar="N", help="windows scored")
-    sub.add_argument(
-        "--layers", type=int, metavar="N",
-        help="layers that compute in the scheme, from the first, the others in float32 "
-        "(default: all)",
-    )  # fmt: skip
+    _scoring(sub)
     sub.add_argument(
         "--policy", metavar="FILE.json", help="widths by site and layer, for schemes that have them"
     )
+    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+
+    sub = command(
+        commands.sensitivity,
+        "loss with each input of a layer narrow alone, and a policy within a budget",
+        "narrowgauge sensitivity --scheme w4a4_7_log2 --budget 0.02 --record policy.json",
+    )
+    _options(sub, "jobs", "json")
+    sub.add_argument("--scheme", default="w4a4_7_log2", metavar="S", help="one with a policy")
     sub.add_argument(
-        "--no-compensation", action="store_true",
-        help="quantise weights without spreading errors, in half the time",
+        "--budget", type=float, default=0.02, metavar="NATS",
+        help="how much more loss than with all sites high",
     )  # fmt: skip
     sub.add_argument(
-        "--batch", type=_count, default=4, metavar="N", help="windows of one scheme at a time"
+        "--sites",
+        type=_words,
+        default=",".join(INPUTS),
+        metavar="S1,S2,...",
+        help="what may be low",
     )
-    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
-    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+    sub.add_argument(
+        "--by-layer", action="store_true", help="choose in each layer alone (many measurements)"
+    )
+    _scoring(sub)
+    sub.add_argument("--record", metavar="FILE", help="write the policy, for perplexity --policy")
 
     sub = command(
         commands.report,

@@ -17,7 +17,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.llm import calibrate
 from narrowgauge.golden.owq import OwqWeights
 
-__all__ = ["Calibration", "Language", "passage", "sources"]
+__all__ = ["Calibration", "Language", "load", "passage", "sources"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -129,6 +129,12 @@ class Language:
             return _load(self.file(calibration, folder, bits, layer), bits)
 
         return lambda layer, matrix, bits: read(bits, layer)[matrix]
+
+
+@cache
+def load() -> Language:
+    """The model, read once a process."""
+    return Language()
 
 
 def _save(path: Path, made: dict[str, OwqWeights]) -> None:

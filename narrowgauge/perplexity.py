@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache as once
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.llm.decoder import Decoder
 from narrowgauge.golden.llm.scheme import SCHEMES, Scheme, get_scheme
 from narrowgauge.golden.policy import Policy
-from narrowgauge.language import Calibration, Language, passage, sources
+from narrowgauge.language import Calibration, Language, load, passage, sources
 
 __all__ = ["DEFAULT", "FLOAT", "Report", "Request", "evaluate", "read_text"]
 
@@ -181,25 +180,19 @@ def _plain(request: Request, name: str) -> Any:
     return plain | {"policy": scheme.policy.to_json()}
 
 
-@once
-def _language() -> Language:
-    """The model, read once a process."""
-    return Language()
-
-
 def make_weights(
     windows: list[list[int]], compensate: bool, bits: int, layers: list[int], folder: str
 ) -> None:
     """Task: quantise some layers' weights into `folder`."""
     calibration = Calibration(np.array(windows, np.int64), compensate=compensate)
-    _language().make(calibration, Path(folder), bits, layers)
+    load().make(calibration, Path(folder), bits, layers)
 
 
 def score(
     request: Request, scheme: str, ids: list[list[int]], rest: list[list[int]], folder: str
 ) -> list[float]:
     """Task: mean loss of each window."""
-    language = _language()
+    language = load()
     windows = np.array(ids, np.int64)
     calibration = Calibration(np.array(rest, np.int64), compensate=request.compensate)
     if scheme == FLOAT:
@@ -229,7 +222,7 @@ def evaluate(
     Raises `MissingToolError` where a package is missing, `UsageError` for a text that is too short.
     """
     folder = output.folder(cache)
-    language = _language()
+    language = load()
     scored, rest, said = _cut(language, request)
     kept: dict[str, Any] = {}
     bits = sorted({request.scheme(n).policy.low for n in request.schemes

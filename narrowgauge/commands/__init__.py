@@ -7,6 +7,7 @@ from narrowgauge.commands.mutate import mutate
 from narrowgauge.commands.perplexity import perplexity
 from narrowgauge.commands.prove import prove
 from narrowgauge.commands.report import report
+from narrowgauge.commands.sensitivity import sensitivity
 from narrowgauge.commands.sweep import sweep
 from narrowgauge.commands.timing import timing
 
@@ -21,6 +22,7 @@ __all__ = [
     "perplexity",
     "prove",
     "report",
+    "sensitivity",
     "sweep",
     "synth",
     "timing",

@@ -1,0 +1,43 @@
+"""The command that searches which activations can be narrow."""
+
+import argparse
+import json
+from pathlib import Path
+
+from narrowgauge import output
+from narrowgauge.console import Console
+from narrowgauge.perplexity import Request, read_text
+from narrowgauge.sensitivity import measure, to_text
+
+__all__ = ["sensitivity"]
+
+
+def sensitivity(options: argparse.Namespace) -> int:
+    """Loss with each site narrow alone, and a policy within a budget."""
+    if options.record is not None:
+        output.folder(Path(options.record).parent)
+    request = Request(
+        schemes=[options.scheme],
+        text=None if options.text is None else read_text(options.text),
+        calibration=None if options.calibration is None else read_text(options.calibration),
+        window=options.window,
+        windows=options.windows,
+        layers=options.layers,
+        batch=options.batch,
+        compensate=not options.no_compensation,
+    )
+    console = Console(options.verbosity)
+    finding = measure(
+        request,
+        budget=options.budget,
+        sites=options.sites,
+        by_layer=options.by_layer,
+        cache=options.cache,
+        jobs=None if options.jobs == 1 else options.jobs,
+        progress=lambda what, loss: console.line(f"{what}: loss {loss:.4f}"),
+    )
+    if options.record is not None:
+        path = Path(options.record)
+        output.write(path.parent, {path.name: finding.policy.to_json() + "\n"})
+    print(json.dumps(finding.to_json(), indent=2) if options.json else to_text(finding))
+    return 0
