@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 
 from narrowgauge.golden.cores import opal_core, opal_packets, packets
 from narrowgauge.golden.cores.opal_packets import Rows
@@ -12,6 +13,7 @@ from narrowgauge.golden.cores.packets import Header, Opcode, Out, Status
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import MXOpal, bf16_codes, bf16_values, dequantize, quantize
 from narrowgauge.golden.payload import Batch
+from narrowgauge.hdl.cores.opal_core import OpalCore
 
 SMALL: dict[str, Any] = {
     **{"k": 32, "n": 2, "lanes": 16, "fp_units": 2, "q_lanes": 4},
@@ -213,6 +215,59 @@ def _released(packet: Batch) -> np.ndarray:
     word = packet["word"].copy()
     word[0, 0] |= 1 << 8
     return word
+
+
+def taken(params: opal_core.Params, beats: Batch) -> int:
+    """Cycles in which the hardware takes the beats, neither stream waiting."""
+    dut = OpalCore(params)
+    words = [int.from_bytes(row.tobytes(), "little") for row in params.input.pack(beats)]
+    spent = 0
+
+    async def bench(ctx: Any) -> None:
+        nonlocal spent
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick().repeat(params.head + 2)
+        ctx.set(dut.i.valid, 1)
+        for word in words:
+            ctx.set(dut.i.payload.as_value(), word)
+            ready = 0
+            while not ready:
+                *_, ready = await ctx.tick().sample(dut.i.ready)
+                spent += 1
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return spent
+
+
+def test_cycles_are_those_of_the_hardware() -> None:
+    rng = np.random.default_rng(4)
+    x, q = codes(rng.standard_normal(40)), codes(rng.standard_normal(8))
+    rows, _ = weights(rng, 5, 40, P.low)
+    short, _ = weights(rng, 5, 8, P.low)
+    keys, _ = weights(rng, 3, 8, P.dot.high)
+    v, v_scale = np.ones((3, 8), np.int64), np.full(3, 127)
+    attend = opal_packets.attend(P, keys, v, v_scale, release=False)
+    beats = packets.join(
+        [
+            opal_packets.load(P, x),
+            opal_packets.load(P, q, high=True),
+            opal_packets.matvec(P, rows, 0x3F80, length=40, a_high=False),
+            # Rows of one beat, then attention, and rows that wait for its end.
+            opal_packets.matvec(P, short, 0x3F80, length=8, a_high=True, release=False),
+            attend,
+            opal_packets.matvec(P, short, 0x3F80, length=8, a_high=True, release=False),
+            opal_packets.through(P, x, quantise=False),
+            attend,
+            opal_packets.matvec(P, short, 0x3F80, length=8, a_high=True),
+        ]
+    )
+    batch = stack([packets.program(P.input, [beats], len(beats["last"]) + 3)])
+    assert opal_core.cycles(P, batch).tolist() == [taken(P, beats)]
+    # Weights, keys, values.
+    assert opal_core.macs(P, batch).tolist() == [5 * 40 + 3 * 5 * 8 + 2 * (3 * 8 + 3 * 8)]
 
 
 def test_lanes_never_change_an_answer() -> None:

@@ -62,7 +62,7 @@ class Params:
     lanes : low x low products a cycle, a power of two, 16..k
     fp_units : outlier products a cycle, 1..2n
     q_lanes : elements a cycle of the quantiser and of answers, a power of two, at most lanes / 2
-    share : elements of a head that a lane of attention times V serves, cycles of a position
+    share : cycles of a row of V, in which a shifter and adder serve as many elements of the head
     """
 
     k: int = 128
@@ -77,7 +77,7 @@ class Params:
     lanes: int = 128
     fp_units: int = 4
     q_lanes: int = 8
-    share: int = 1
+    share: int = 2
 
     def __post_init__(self) -> None:
         if self.low not in (3, 4):

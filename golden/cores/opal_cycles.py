@@ -27,13 +27,19 @@ SOFTMAX = 3
 ATTEND = 1
 """Cycles from the last position to the head's first element."""
 
+ROWS = 3
+"""Rows in flight between their final beat and their result."""
+
+ORDERS = 2
+"""Answers that are begun or waited for when the next header is taken."""
+
 
 def cycles(params: "Params", batch: Batch) -> npt.NDArray[np.int64]:
     """Cycles from the first header to the final beat of each program's last packet but NOPs.
 
     The core is empty and has been idle for `head` cycles after reset; answers are taken at once.
-    Exact without `renormalise` for programs of commands that end with status 0 and answer in bf16;
-    one with others is a `UsageError`.
+    Exact without `renormalise` for programs of commands that end with status 0 and answer in bf16,
+    without NOPs among them; one with other commands is a `UsageError`.
     """
     works = parsed(params, batch)
     blocks = array_blocks(params, [work for listed in works for work in listed])
@@ -59,29 +65,43 @@ class _Clock:
     hold: tuple[int, int] = (0, 0)
     ready: dict[int, int] = field(default_factory=dict)
 
-    def rows(self, load: Command, spent: int) -> int:
-        """The cycle of the final beat of rows that begin now, so many cycles of work later."""
-        first = max(self.now, self.ready[id(load)]) + 1
+    def rows(self, load: Command, spent: npt.NDArray[np.int64]) -> tuple[int, int]:
+        """Cycles of the final beats of the first and last of the rows that begin now.
+
+        `spent` is the work of each in cycles. ROWS of them are in flight at most.
+        """
         start, end = self.hold
-        if first >= start:
-            return max(first, end) + spent - 1
-        final = first + spent - 1
-        return final + (end - start if final >= start else 0)
+        now = max(self.now, self.ready[id(load)])
+        if now + 1 >= start:
+            now = max(now, end - 1)
+            start = end = 0
+        finals: list[int] = []
+        for number, work in enumerate(spent):
+            now += int(work)
+            if number >= ROWS:
+                now = max(now, finals[number - ROWS] + ARRAY + 1)
+            finals.append(now)
+        late = [final + (end - start if start and final >= start else 0) for final in finals]
+        return late[0], late[-1]
 
 
 def _program(params: "Params", works: list[Work], blocks: dict[int, Batch]) -> int:
     clock = _Clock()
     beats = params.k // params.q_lanes
-    for work in works:
+    gathered: list[int] = []
+    for number, work in enumerate(works):
         command, header = work.command, work.command.header
         if command.status != Status.OK:
             raise UsageError(f"cycles are told of commands with status 0, got {command.status}")
         if header.opcode != Opcode.LOAD and header.out != Out.BF16:
             raise UsageError(f"cycles are told of answers in bf16, got out {header.out}")
+        if number >= ORDERS:
+            clock.now = max(clock.now, gathered[number - ORDERS])
         if header.opcode in (Opcode.LOAD, Opcode.PASS):
             count = -(-header.length // params.q_lanes)
             final = max(clock.now + 1, clock.collector) + count - 1
             clock.collector = final + 1
+            gathered.append(final + 1)
             if header.opcode == Opcode.LOAD:
                 # Zeros up to a whole block, and its way through the quantiser.
                 clock.collector += 1 + -count % beats
@@ -89,9 +109,9 @@ def _program(params: "Params", works: list[Work], blocks: dict[int, Batch]) -> i
         else:
             assert command.vector is not None
             spent = opal_dot.cycles(params.dot, blocks[id(command)])
-            row = int(spent[: len(spent) // header.rows].sum())
-            first = clock.rows(command.vector.load, row)
-            final = clock.rows(command.vector.load, int(spent.sum()))
+            first, final = clock.rows(
+                command.vector.load, spent.reshape(header.rows, -1).sum(axis=1)
+            )
             if header.opcode == Opcode.MATVEC:
                 late = max(0, clock.collector - (first + ARRAY))
                 clock.collector = final + late + ARRAY + 1
@@ -100,10 +120,11 @@ def _program(params: "Params", works: list[Work], blocks: dict[int, Batch]) -> i
                     final += late if final >= first + ARRAY else 0
             else:
                 values = max(final + ARRAY + SOFTMAX, clock.attention)
-                final = values + header.rows - 1
+                final = values + header.rows * params.share - 1
                 # The order is done with the head's full width.
                 clock.collector = max(clock.collector, final + ATTEND) + params.head
                 clock.attention = clock.collector
+            gathered.append(clock.collector)
         clock.now = final + 1
     return clock.now
 

@@ -184,8 +184,8 @@ class _Script:
     def load(self) -> Batch:
         """A vector: of a head, of any length, or the longest."""
         p, rng = self.p, self.rng
-        length = int(rng.choice([p.head, rng.integers(1, p.vector + 1), p.vector, p.head, p.k + 1]))
-        length = min(length, p.vector)
+        choices = (p.head, int(rng.integers(1, p.vector + 1)), p.vector, p.head, p.k + 1)
+        length = min(choices[rng.integers(len(choices))], p.vector)
         high = bool(length <= p.head and self.chance(0.8)) or self.chance(0.5)
         made = opal_packets.load(p, self.elements(length), high=high, plain=self.chance(0.3))
         return self.spoiled(made, (length, int(high)))

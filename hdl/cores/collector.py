@@ -26,8 +26,8 @@ __all__ = ["Collector", "Element", "stored"]
 Element = data.StructLayout({"x": 16, "last": 1, "drop": 1, "status": 3})
 """A result: `last` of its answer, with the answer's status; `drop`: it is none, but may end it."""
 
-_ORDERS = 4
-"""Answers in flight: a command of one beat comes every other cycle, the array takes some cycles."""
+_ORDERS = 2
+"""Answers in flight: what is gathered, and what the array works on."""
 
 
 def stored(lanes: int, quantiser: QuantiserParams | None) -> data.StructLayout:

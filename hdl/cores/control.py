@@ -7,9 +7,10 @@ packet is a function of the packets before it alone.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["HEADER", "Control", "Limits", "Source", "Status", "order"]
@@ -30,7 +31,7 @@ HEADER = data.StructLayout(
 """The first beat of a packet, from bit 0 of `word`."""
 
 
-class _Opcode(enum.IntEnum):
+class _Opcode(IntEnum):
     NOP = 0
     LOAD = 1
     MATVEC = 2
@@ -38,7 +39,7 @@ class _Opcode(enum.IntEnum):
     PASS = 4
 
 
-class Status(enum.IntEnum):
+class Status(IntEnum):
     """How a command ended."""
 
     OK = 0
@@ -48,7 +49,7 @@ class Status(enum.IntEnum):
     OVERRUN = 4
 
 
-class Source(enum.IntEnum, shape=2):
+class Source(IntEnum):
     """Where an answer's elements come from: nowhere, the input, the array, the attention."""
 
     BARE = 0
@@ -66,7 +67,7 @@ def order(head: int) -> data.StructLayout:
     """
     return data.StructLayout(
         {
-            "source": Source,
+            "source": 2,
             "status": 3,
             "blocks": 1,
             "memory": 1,
@@ -141,8 +142,10 @@ class Control(wiring.Component):
         self._limits = limits
         vector_bits = (limits.vector - 1).bit_length()
         ins = ("valid", "last", "take", "operand", "drained")
-        outs = ("ready", "stream", "rows", "values", "drain", "attend", "moved", "restart")
-        outs += ("row_end", "final", "ends", "a_high", "w_high", "pop")
+        outs = (
+            *("ready", "stream", "rows", "values", "drain", "attend", "moved", "restart"),
+            *("row_end", "final", "ends", "a_high", "w_high", "pop"),
+        )
         super().__init__(
             {
                 **{name: In(1) for name in ins},

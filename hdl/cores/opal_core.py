@@ -29,6 +29,9 @@ __all__ = ["OpalCore"]
 _TAG = data.StructLayout({"row_scale": 16, "score": 1, "last": 1, "drop": 1, "status": 3})
 """What belongs to a result of the array."""
 
+_ROWS = 3
+"""Rows in flight: those of two beats and more are as fast as they come, those of one are not."""
+
 _BLOCK = ("scale", "outliers", "positions")
 
 
@@ -75,7 +78,7 @@ class OpalCore(StreamUnit):
         m.submodules.collector = collector = Collector(
             output=p.output, head=p.head, quantiser=p.quantiser
         )
-        m.submodules.tags = tags = Queue(_TAG, dot.latency + 2)
+        m.submodules.tags = tags = Queue(_TAG, _ROWS)
         wiring.connect(m, control.orders, collector.orders)
         wiring.connect(m, collector.o, wiring.flipped(self.o))
         m.d.comb += [
@@ -116,7 +119,8 @@ class OpalCore(StreamUnit):
         m.d.comb += [
             dot.i.valid.eq(self.i.valid & control.rows & tags.i.ready),
             array.a_high.eq(control.a_high),
-            array.w.eq(beat.word),
+            # Nothing moves in the array while other beats pass by.
+            array.w.eq(word & control.rows.replicate(len(word))),
             array.w_high.eq(control.w_high),
             *(array[f"w_{name}"].eq(beat[name]) for name in _BLOCK),
             array.end.eq(block_end | control.row_end | beat.last),
@@ -171,7 +175,8 @@ class OpalCore(StreamUnit):
         ]
         for e in range(p.head):
             start = 2 * p.low * e
-            m.d.comb += position.v[e].eq(word[start : start + p.dot.high])
+            v = word[start : start + p.dot.high]
+            m.d.comb += position.v[e].eq(v & control.values.replicate(len(v)))
         return m
 
     def _operands(

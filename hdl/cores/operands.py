@@ -1,10 +1,11 @@
-"""Operand memory of the cores: a queue of two vectors in one memory with synchronous reads.
+"""Operand memory of the cores: a queue of two vectors in memories with synchronous reads.
 
 The vector that comes is written chunk by chunk, in order; it counts once it is whole. The oldest is
 read word by word, over and over, one row after the other: the word of the next beat is fetched
 while the present one is used, so that a row starts in the cycle after the one before.
 
-`grains` = 2 lets a vector be of half the width: its chunks fill half as much of a word.
+`grains` = 2 lets a vector be of half the width: its chunks fill half as much of a word. What is
+written at once has a bank of its own, so that writing it costs no more than that.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -53,13 +54,15 @@ class Operands(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Memory, place of the next chunk, place of the present word."""
+        """Banks, place of the next chunk, place of the present word."""
         m = Module()
         depth, grain = self._depth, self._chunk // self._grains
         parts = self._width // grain
-        m.submodules.memory = memory = Memory(shape=self._width, depth=2 * depth, init=[])
-        write = memory.write_port(granularity=grain if parts > 1 else None)
-        read = memory.read_port()
+        banks = [Memory(shape=grain, depth=2 * depth, init=[]) for _ in range(parts)]
+        writes = [bank.write_port() for bank in banks]
+        reads = [bank.read_port() for bank in banks]
+        for part, bank in enumerate(banks):
+            m.submodules[f"bank{part}"] = bank
 
         oldest, filled = Signal(), Signal(2)
         come = Signal()
@@ -78,15 +81,21 @@ class Operands(wiring.Component):
             m.d.sync += place.eq(place + Mux(self.write_half, 1, self._grains))
             with m.If(self.write_end):
                 m.d.sync += [place.eq(0), newest.eq(newest ^ self.write_keep)]
-        m.d.comb += [
-            write.addr.eq(place[inside:] + Mux(newest, depth, 0)),
-            write.data.eq(Cat(self.data for _ in range(self._width // self._chunk))),
-        ]
-        for part in range(parts):
+        write_word, read_word, fetch = (
+            Signal(range(2 * depth), name="write_word"),
+            Signal(range(2 * depth), name="read_word"),
+            Signal(name="fetch"),
+        )
+        m.d.comb += write_word.eq(place[inside:] + Mux(newest, depth, 0))
+        for part, write in enumerate(writes):
             here: Value = place[:inside] == part if inside else Const(1, 1)
             if self._grains == 2:
                 here = Mux(self.write_half, here, place[1:inside] == part >> 1)
-            m.d.comb += write.en[part].eq(self.write & here)
+            m.d.comb += [
+                write.addr.eq(write_word),
+                write.data.eq(self.data.word_select(part % self._grains, grain)),
+                write.en.eq(self.write & here),
+            ]
 
         offset = Signal(range(max(2, depth)))
         following = Signal(range(max(2, depth)))
@@ -96,10 +105,12 @@ class Operands(wiring.Component):
             again.eq(self.twice & ~self.half & ~self.row_end),
             following.eq(Mux(self.restart | self.row_end, 0, offset + ~again)),
             stay.eq(Mux(self.row_end, offset == 0, again)),
-            read.addr.eq(following + Mux(oldest, depth, 0)),
-            read.en.eq(self.restart | (self.advance & ~stay)),
-            self.word.eq(read.data),
+            read_word.eq(following + Mux(oldest, depth, 0)),
+            fetch.eq(self.restart | (self.advance & ~stay)),
+            self.word.eq(Cat(read.data for read in reads)),
         ]
+        for read in reads:
+            m.d.comb += [read.addr.eq(read_word), read.en.eq(fetch)]
         with m.If(self.restart | self.advance):
             m.d.sync += [offset.eq(following), self.half.eq(again & ~self.restart)]
         return m

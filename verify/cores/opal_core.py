@@ -98,7 +98,7 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
     for number, works in enumerate(programs):
         for name in _hits(params, works):
             bins[name][number] = True
-    nan = (outputs["data"] & 0x7FFF > 0x7F80).any(axis=1)
+    nan: npt.NDArray[np.bool_] = np.any((outputs["data"] & 0x7FFF) > 0x7F80, axis=1)
     starts = np.cumsum(outputs["answered"]) - outputs["answered"]
     for number, (start, count) in enumerate(zip(starts, outputs["answered"], strict=True)):
         bins["results_nan"][number] = nan[start : start + count].any()
