@@ -122,7 +122,7 @@ def _probabilities(integer: Ints, mantissa: Ints, zero: npt.NDArray[np.bool_]) -
         grown = np.where(here, np.maximum(largest, integer[:, step]), largest)
         field = 127 + integer[:, step] - grown
         term = np.where(here & (field > 0), field << 23 | mantissa[:, step] << 16, 0)
-        left: Ints = (total >> 23) - (grown - largest)
+        left: Ints = np.subtract(total >> 23, grown - largest, dtype=np.int64)
         total = np.where(left > 0, left << 23 | total & 0x7FFFFF, 0)
         total = fp_add.model(FP32_ADD, {"a": total, "b": term})["o"]
         largest = grown
