@@ -1,18 +1,23 @@
 """Memory of the baseline cores: two vectors of bf16 elements, and the probabilities of a row.
 
 One memory serves both, so that the array has one source: the words of two vectors, then those of
-the probabilities. It is made of banks, one for each chunk of `q_lanes` elements that is written at
-once. A vector comes chunk by chunk, a probability alone; behind the final one a write of zeros
-fills up the word. Both are read word by word, over and over, one row after the other: the word of
-the next beat is fetched while the present one is used, and not at all where it is the same.
+the probabilities. A vector comes chunk by chunk, a probability alone; behind the final one a write
+of zeros fills up the word. Both are read word by word, over and over, one row after the other: the
+word of the next beat is fetched while the present one is used, and not at all where it is the same.
+
+The banks are two elements wide, as narrow as those of `opal_core`: a write costs little more than
+what is written.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["Elements"]
+
+_BANK = 2
+"""Elements of a word of one bank."""
 
 
 class Elements(wiring.Component):
@@ -58,11 +63,7 @@ class Elements(wiring.Component):
         m = Module()
         lanes, q_lanes, depth = self._lanes, self._q_lanes, self._depth
         words = 2 * depth + self._shares
-        banks = []
-        for number in range(lanes // q_lanes):
-            bank = Memory(shape=16 * q_lanes, depth=words, init=[])
-            m.submodules[f"bank{number}"] = bank
-            banks.append((bank.write_port(granularity=16), bank.read_port()))
+        banks = [Memory(shape=16 * _BANK, depth=words, init=[]) for _ in range(lanes // _BANK)]
 
         # The place in elements; that of a chunk is the place of its last element.
         inside = (lanes - 1).bit_length()
@@ -127,23 +128,23 @@ class Elements(wiring.Component):
         with m.If(enable):
             m.d.sync += offset.eq(following)
 
-        for number, (write, read) in enumerate(banks):
-            enables = []
-            for j in range(number * q_lanes, (number + 1) * q_lanes):
-                here = Signal(name=f"here{j}")
-                chunk_here = (place[:inside] | chunk) == (j | chunk)
-                m.d.comb += here.eq(
-                    (fill & (place[:inside] < j))
-                    | (self.write & chunk_here)
-                    | (self.share_write & (place[:inside] == j))
-                )
-                enables.append(here)
+        for number, bank in enumerate(banks):
+            m.submodules[f"bank{number}"] = bank
+            write, read = bank.write_port(granularity=16), bank.read_port()
             m.d.comb += [
                 write.addr.eq(address),
-                write.data.eq(written),
-                write.en.eq(Cat(*enables)),
                 read.addr.eq(read_address),
                 read.en.eq(enable),
-                self.word[16 * number * q_lanes : 16 * (number + 1) * q_lanes].eq(read.data),
+                self.word.word_select(number, 16 * _BANK).eq(read.data),
             ]
+            for part in range(_BANK):
+                j = number * _BANK + part
+                m.d.comb += [
+                    write.data.word_select(part, 16).eq(written.word_select(j % q_lanes, 16)),
+                    write.en[part].eq(
+                        (fill & (place[:inside] < j))
+                        | (self.write & ((place[:inside] | chunk) == (j | chunk)))
+                        | (self.share_write & (place[:inside] == j))
+                    ),
+                ]
         return m
