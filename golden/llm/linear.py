@@ -31,6 +31,12 @@ F64 = npt.NDArray[np.float64]
 _BLOCK = 128
 
 
+def _mxfp4(x: Codes | F32) -> F64:
+    """What MXFP4 makes of a matrix."""
+    values = dequantize(to_blocks(x, get_block("mxfp4_e2m1"), axis=1), np.float64)
+    return values.astype(np.float64, copy=False)
+
+
 class Inputs:
     """Activations, (tokens, width), bf16, and what they become when quantised, made once."""
 
@@ -48,7 +54,7 @@ class Inputs:
     @cached_property
     def mxfp4(self) -> F64:
         """The activations as MXFP4 has them."""
-        return dequantize(to_blocks(self.codes, get_block("mxfp4_e2m1"), axis=1), np.float64)
+        return _mxfp4(self.codes)
 
 
 class Linear(Protocol):
@@ -154,8 +160,7 @@ class BlockLinear:
     def __init__(self, weights: F32, kind: str) -> None:
         self._kind = kind
         if kind == "mxfp4":
-            fmt = get_block("mxfp4_e2m1")
-            self._values = dequantize(to_blocks(weights, fmt, axis=1), np.float64)
+            self._values = _mxfp4(weights)
         else:
             self._values, self._scale = nvfp4.quantize(weights)
 

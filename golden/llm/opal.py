@@ -173,10 +173,9 @@ def _add_narrow(
     for start in range(0, len(w.codes), _TILE):
         part = slice(start, min(start + _TILE, len(w.codes)))
         if part.stop - start < _TILE:
-            exact, sums, rounded = (
-                x.reshape(-1)[: len(values) * (part.stop - start)].reshape(len(values), -1)
-                for x in (exact, sums, rounded)
-            )
+            shape = (len(values), part.stop - start)
+            exact, sums = np.empty(shape, np.float32), np.empty(shape)
+            rounded = np.empty(shape, np.float32)
         np.matmul(narrow, w.narrow[block][part, :size].T, out=exact)
         if len(columns):
             np.matmul(few, outliers[part].T, out=sums)
