@@ -310,6 +310,7 @@ def _scored(
         "tokens_sha256": hashlib.sha256(scored.astype("<i8").tobytes()).hexdigest(),
         "window": request.window,
         "windows": request.windows,
+        "blocks": language.shape.blocks,
         "layers": request.layers,
         "compensate": request.compensate,
         "policy": None if request.policy is None else json.loads(request.policy.to_json()),

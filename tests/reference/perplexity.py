@@ -1,0 +1,97 @@
+"""The tracked perplexities, perplexity.json, and the table of docs/perplexity.md made from them.
+
+`python -m tests.reference.perplexity FILE.json ...` takes what `narrowgauge perplexity --record`
+has written; several files must have the same configuration.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrowgauge.console import markdown
+
+__all__ = ["BEGIN", "DATA", "END", "PAGE", "load", "main", "render", "table"]
+
+DATA = Path(__file__).with_name("perplexity.json")
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "perplexity.md"
+BEGIN, END = "<!-- perplexity:begin -->", "<!-- perplexity:end -->"
+
+_ORDER = (
+    "fp32", "bf16", "w4a16", "w4a4_7", "w4a4", "w3a16", "w3a3_5", "w3a3", "mxint4_7", "mxint4",
+    "mxfp4", "nvfp4",
+)  # fmt: skip
+
+
+def load() -> dict[str, Any]:
+    """The tracked figures."""
+    data: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
+    return data
+
+
+def perplexity(data: dict[str, Any], name: str) -> float:
+    """exp of the mean loss of a scheme's windows."""
+    return float(np.exp(np.mean(data["schemes"][name]["losses"])))
+
+
+def table(data: dict[str, Any]) -> str:
+    """A row a scheme: perplexity with either softmax, and how far each is from float32 and A16."""
+    rows = []
+    schemes = data["schemes"]
+
+    def cell(name: str, other: str | None = None) -> str:
+        if name not in schemes or (other is not None and other not in schemes):
+            return ""
+        value = perplexity(data, name)
+        return f"{value:.2f}" if other is None else f"{value - perplexity(data, other):+.2f}"
+
+    for name in _ORDER:
+        if name not in schemes and f"{name}_log2" not in schemes:
+            continue
+        weights = f"{name[:2]}a16" if name[0] == "w" and not name.endswith("a16") else None
+        rows.append(
+            (
+                f"`{name}`",
+                cell(name),
+                cell(name, "fp32") if name != "fp32" else "",
+                cell(name, weights) if weights else "",
+                cell(f"{name}_log2"),
+                cell(f"{name}_log2", weights) if weights else "",
+            )
+        )
+    head = ("scheme", "perplexity", "over fp32", "over A16", "log2 softmax", "over A16")
+    c = data["configuration"]
+    made = "with" if c["compensate"] else "without"
+    said = (
+        f"{c['model']}, all {c['blocks']} layers, WikiText-2 test, the first {c['windows']} windows "
+        f"of {c['window']} tokens, every token but the first of a window scored. OWQ weights for "
+        f"{c['calibration_tokens']} tokens of WikiText-2 valid, {made} error compensation. "
+        "A16: the same weights with bf16 activations and a bf16 softmax."
+    )
+    return f"{markdown(head, rows)}\n\n{said}"
+
+
+def render(data: dict[str, Any], page: str) -> str:
+    """The page with its table."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table(data)}\n{END}{rest.partition(END)[2]}"
+
+
+def main(paths: Sequence[str]) -> None:
+    """Take recorded files into the tracked one and into the page."""
+    merged: dict[str, Any] = {"configuration": None, "schemes": {}}
+    for path in paths:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if merged["configuration"] not in (None, data["configuration"]):
+            raise SystemExit(f"{path} has another configuration than the files before it")
+        merged["configuration"] = data["configuration"]
+        merged["schemes"] |= data["schemes"]
+    DATA.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render(merged, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
