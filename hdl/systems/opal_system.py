@@ -120,10 +120,13 @@ class OpalSystem(wiring.Component):
         }
         for place, value in enumerate(self._parameters.values()):
             words[registers.PARAMETERS + 4 * place] = Const(value, 32)
+        m.d.comb += lite.read_known.eq(1)
         with m.Switch(lite.read_word):
             for where, word in words.items():
                 with m.Case(where // 4):
-                    m.d.comb += [lite.read_known.eq(1), lite.read_data.eq(word)]
+                    m.d.comb += lite.read_data.eq(word)
+            with m.Default():
+                m.d.comb += [lite.read_known.eq(0), lite.read_data.eq(0)]
         return m
 
     def _state(self, m: Module, guard: Guard, clear: Value) -> tuple[Signal, Signal, Signal]:
