@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.cores.opal_answers import Work, array_blocks, beats_of_row, parsed
+from narrowgauge.golden.cores.opal_work import Work, array_blocks, beats_of_row, parsed
 from narrowgauge.golden.cores.packets import Opcode, Out, Status
 from narrowgauge.golden.cores.parsing import Command
 from narrowgauge.golden.errors import UsageError

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden import samples
 from narrowgauge.golden.cores import opal_packets, packets
 from narrowgauge.golden.cores.opal_packets import Rows, row_beats
+from narrowgauge.golden.cores.opal_real import real, stack
 from narrowgauge.golden.cores.packets import Header, Opcode, Out
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import MXOpal, bf16_codes, quantize
+from narrowgauge.golden.formats import bf16_codes
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units import mx_quantize
 from narrowgauge.golden.units.stimuli import SPECIAL_BF16
@@ -27,20 +27,13 @@ __all__ = ["make", "stack"]
 Ints = npt.NDArray[np.int64]
 
 
-def stack(programs: list[Batch]) -> Batch:
-    """Programs of as many beats each to a batch of `opal_core`."""
-    batch = {name: np.stack([p[name] for p in programs]) for name in programs[0]}
-    batch["final"] = batch.pop("last")
-    return batch
-
-
 def make(params: "Params", level: str, seed: int) -> Batch:
     """A batch of programs; see `opal_core.vectors`."""
     if level not in ("smoke", "full", "real"):
         raise UsageError(f"level must be smoke, full or real, got {level!r}")
     rng = np.random.default_rng(seed)
     if level == "real":
-        return _real(params, rng)
+        return real(params, rng)
     longest = row_beats(params, params.vector, True, True)
     load = params.vector // params.q_lanes
     positions = params.length if level == "full" else min(params.length, 32)
@@ -288,66 +281,3 @@ class _Script:
         if drop and len(made["last"]) > 1:
             self.held.pop(0)
         return made
-
-
-def _real(params: "Params", rng: np.random.Generator) -> Batch:
-    """Of each captured tensor some tokens: weights low and high, attention among the tokens."""
-    p = params
-    sample = samples.load()
-    programs = []
-    for name in sorted(sample.activations):
-        tokens = sample.activations[name]
-        width = min(tokens.shape[1], p.vector)
-        weights = sample.weights[name][:, :width]
-        rows = Rows.of(quantize(weights, MXOpal(k=p.k, b=p.low, n=0), axis=1), p.n)
-        head = tokens[1:, : p.head].astype(np.uint16)
-        high = p.dot.high
-        keys = quantize(head, MXOpal(k=p.k, b=high, n=p.n), axis=1)
-        values = quantize(head, MXOpal(k=p.k, b=high, n=0), axis=1)
-        for token in np.sort(rng.permutation(np.arange(1, len(tokens)))[:8]):
-            parts = []
-            x = tokens[token, :width].astype(np.int64)
-            for a_high in (False, True):
-                count = min(len(rows.scales), _ROWS >> int(a_high))
-                chosen = Rows(
-                    codes=rows.codes[:count],
-                    scales=rows.scales[:count],
-                    outliers=rows.outliers[:count],
-                    positions=rows.positions[:count],
-                )
-                parts.append(opal_packets.load(p, x, high=a_high))
-                parts.append(
-                    opal_packets.matvec(
-                        p,
-                        chosen,
-                        0x3F80,
-                        length=width,
-                        a_high=a_high,
-                        out=Out.BF16 if a_high else Out.LOW,
-                    )
-                )
-            seen = min(len(head), p.length, _POSITIONS)
-            parts.append(opal_packets.load(p, head[token - 1].astype(np.int64), high=True))
-            part = keys.codes[:seen], keys.scales[:seen], keys.outliers[:seen]
-            parts.append(
-                opal_packets.attend(
-                    p,
-                    Rows(
-                        codes=part[0].astype(np.int64),
-                        scales=part[1].astype(np.int64),
-                        outliers=part[2].astype(np.int64),
-                        positions=keys.positions[:seen].astype(np.int64),
-                    ),
-                    values.codes[:seen, 0, : head.shape[1]].astype(np.int64),
-                    values.scales[:seen, 0].astype(np.int64),
-                )
-            )
-            programs.append(packets.join(parts))
-    size = max(len(program["last"]) for program in programs)
-    return stack([packets.program(p.input, [program], size) for program in programs])
-
-
-_ROWS = 32
-"""Rows of weights that meet a low vector in a real program; a high one meets half of them."""
-
-_POSITIONS = 48

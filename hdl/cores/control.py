@@ -6,106 +6,13 @@ packet is discarded. What stands in flight behind does not matter here, so that 
 packet is a function of the packets before it alone.
 """
 
-from dataclasses import dataclass
-from enum import IntEnum
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from narrowgauge.hdl.cores.commands import HEADER, Limits, Opcode, Source, Status, order, refusal
+
 __all__ = ["HEADER", "Control", "Limits", "Source", "Status", "order"]
-
-HEADER = data.StructLayout(
-    {
-        "opcode": 4,
-        "high": 1,
-        "plain": 1,
-        "out": 2,
-        "release": 1,
-        "unused": 7,
-        "length": 16,
-        "rows": 16,
-        "reference": 8,
-    }
-)
-"""The first beat of a packet, from bit 0 of `word`."""
-
-
-class _Opcode(IntEnum):
-    NOP = 0
-    LOAD = 1
-    MATVEC = 2
-    ATTEND = 3
-    PASS = 4
-
-
-class Status(IntEnum):
-    """How a command ended."""
-
-    OK = 0
-    ILLEGAL = 1
-    ORDER = 2
-    CUT = 3
-    OVERRUN = 4
-
-
-class Source(IntEnum):
-    """Where an answer's elements come from: nowhere, the input, the array, the attention."""
-
-    BARE = 0
-    BEATS = 1
-    ROWS = 2
-    HEADS = 3
-
-
-def order(head: int) -> data.StructLayout:
-    """What the collector is told of an answer.
-
-    `source`; `status` of BARE and HEADS, the others bring their own; `blocks`: through the
-    quantiser, with `low` and `plain`; `memory`: a vector for the operand memory, of which the
-    answer tells the status alone; `width`: elements of the head less one.
-    """
-    return data.StructLayout(
-        {
-            "source": 2,
-            "status": 3,
-            "blocks": 1,
-            "memory": 1,
-            "low": 1,
-            "plain": 1,
-            "width": max(1, (head - 1).bit_length()),
-        }
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a core can do.
-
-    Parameters
-    ----------
-    q_lanes : elements of a beat of LOAD and PASS, a power of two
-    lanes : products a cycle of low operands, a power of two
-    vector, head, length : elements of the longest vector and widest head, most positions
-    mixed : operands are low or high, a high one on either side halves the elements of a beat;
-        commands can answer with blocks
-    transposed : ATTEND's second part is `length` rows of `rows` elements, else `rows` beats
-    """
-
-    q_lanes: int
-    lanes: int
-    vector: int
-    head: int
-    length: int
-    mixed: bool
-    transposed: bool
-
-    @property
-    def beat_bits(self) -> int:
-        """Bits of the number of a beat in its row."""
-        longest = max(self.vector, self.length) if self.transposed else self.vector
-        unit = self.lanes // 4 if self.mixed else self.lanes
-        return max(1, (-(-longest // unit) - 1).bit_length())
 
 
 class Control(wiring.Component):
@@ -176,16 +83,21 @@ class Control(wiring.Component):
         m.d.comb += self.length.eq(Mux(oldest, lengths[1], lengths[0]))
         m.d.comb += self.a_high.eq(Mux(oldest, highs[1], highs[0]) if p.mixed else 0)
 
-        kind = {each: Signal(name=f"is_{each.name.lower()}") for each in _Opcode}
+        kind = {each: Signal(name=f"is_{each.name.lower()}") for each in Opcode}
         m.d.comb += [flag.eq(header.opcode == each) for each, flag in kind.items()]
         load, matvec, attend, passed = (
-            kind[_Opcode[name]] for name in ("LOAD", "MATVEC", "ATTEND", "PASS")
+            kind[Opcode[name]] for name in ("LOAD", "MATVEC", "ATTEND", "PASS")
         )
         streamed = Signal()
         refused = Signal(3)
+        fits = Signal()
         m.d.comb += [
             streamed.eq(load | passed),
-            refused.eq(self._refused(m, kind, held)),
+            # The oldest vector is a query of the head's width.
+            fits.eq(
+                held.any() & (self.length + 1 == header.length) & (self.a_high if p.mixed else 1)
+            ),
+            refused.eq(refusal(m, p, header, held, fits)),
         ]
 
         # One less than what is counted: elements, then beats, of a stream; rows.
@@ -212,7 +124,7 @@ class Control(wiring.Component):
             accept.eq(self.valid & phase["header"] & self.orders.ready),
             moved.eq(self.valid & self.take & (phase["stream"] | phase["rows"] | phase["values"])),
             # The command goes on after its header.
-            open_.eq(accept & ~kind[_Opcode.NOP] & ~refused.any() & ~self.last),
+            open_.eq(accept & ~kind[Opcode.NOP] & ~refused.any() & ~self.last),
             self.moved.eq(moved),
             self.restart.eq((open_ & (matvec | attend)) | phase["wait"]),
             self.attend.eq(attending),
@@ -294,7 +206,7 @@ class Control(wiring.Component):
         done = Signal()
         m.d.comb += [
             done.eq(attending & (moved & keys & self.ends if p.transposed else over)),
-            self.orders.valid.eq((accept & ~kind[_Opcode.NOP] & ~(open_ & attend)) | done),
+            self.orders.valid.eq((accept & ~kind[Opcode.NOP] & ~(open_ & attend)) | done),
         ]
         told = self.orders.payload
         with m.If(done):
@@ -327,42 +239,11 @@ class Control(wiring.Component):
         header = self.header
         if not self._limits.mixed:
             return Const(0, 3)
-        load = header.opcode == _Opcode.LOAD
+        load = header.opcode == Opcode.LOAD
         blocks = load | header.out.any()
         low = Mux(streamed, ~header.high, header.out == 1)
         plain = Mux(streamed, header.plain, header.out == 3)
         return Cat(blocks, low, plain)
-
-    def _refused(self, m: Module, kind: dict[_Opcode, Signal], held: Signal) -> Value:
-        """The status of a header that is no command, or no command now; else 0."""
-        p = self._limits
-        header = self.header
-        rows, length = header.rows, header.length
-        legal = Signal()
-        with m.Switch(header.opcode):
-            with m.Case(_Opcode.LOAD):
-                m.d.comb += legal.eq(length.any() & (length <= p.vector))
-            with m.Case(_Opcode.PASS):
-                m.d.comb += legal.eq(length.any())
-            with m.Case(_Opcode.MATVEC):
-                m.d.comb += legal.eq(rows.any())
-            with m.Case(_Opcode.ATTEND):
-                m.d.comb += legal.eq(
-                    length.any() & (length <= p.head) & rows.any() & (rows <= p.length)
-                )
-        if not p.mixed:
-            blocks = Signal()
-            m.d.comb += blocks.eq(header.out.any() & ~kind[_Opcode.LOAD])
-            legal = legal & ~blocks
-        fits = Signal()
-        m.d.comb += fits.eq((self.length + 1 == length) & (self.a_high if p.mixed else 1))
-        wrong = Signal()
-        m.d.comb += wrong.eq(
-            (kind[_Opcode.LOAD] & held[1])
-            | (kind[_Opcode.MATVEC] & ~held.any())
-            | (kind[_Opcode.ATTEND] & ~(held.any() & fits))
-        )
-        return Mux(~legal, Status.ILLEGAL, Mux(wrong, Status.ORDER, Status.OK))
 
     def _phases(
         self,

@@ -140,7 +140,9 @@ class OpalCore(StreamUnit):
         made = tags.o.payload
         fp32 = dot.o.payload.result
         rounded = Signal(16)
-        m.d.comb += rounded.eq(fp32[16:] + (fp32[15] & (fp32[16] | fp32[:15].any())))
+        # What the accumulator holds in between does not move the multiplier.
+        with m.If(dot.o.valid):
+            m.d.comb += rounded.eq(fp32[16:] + (fp32[15] & (fp32[16] | fp32[:15].any())))
         m.submodules.scale = scale = FpMul(MulParams(exp_bits=8, man_bits=7))
         row = collector.rows.payload
         m.d.comb += [

@@ -7,8 +7,8 @@ of the streams' claims the rules of the handshake hold.
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.cores.opal_answers import Work, parsed
 from narrowgauge.golden.cores.opal_core import Params
+from narrowgauge.golden.cores.opal_work import Work, parsed
 from narrowgauge.golden.cores.packets import Opcode, Out, Status
 from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim
