@@ -63,7 +63,7 @@ class OpalDot(StreamUnit):
         m = Module()
         p = self._params
         beat = self.i.payload
-        run, taken, first = Signal(), Signal(), Signal()
+        run, taken, first, end = Signal(), Signal(), Signal(), Signal()
         m.submodules.outliers = outliers = Module()
         steps = self._term.bit_length()
         a, w = (Side(outliers, p, beat, side, steps) for side in ("a", "w"))
@@ -81,9 +81,11 @@ class OpalDot(StreamUnit):
                 m.d.sync += phase.eq(Mux(final, 0, phase + 1))
             with m.If(final):
                 step = Mux(a.high & w.high, 1, Mux(a.high | w.high, 2, 4))
-                m.d.sync += base.eq(Mux(beat.end, 0, base + step))
+                m.d.sync += base.eq(Mux(end, 0, base + step))
         m.d.comb += [
-            self.i.ready.eq(run & final),
+            # Nothing is asked of a bus that offers nothing.
+            self.i.ready.eq(run & (final | ~self.i.valid)),
+            end.eq(beat.end | beat.last),
             taken.eq(run & self.i.valid & final),
             first.eq(begins & (phase == 0) if cycles > 1 else begins),
         ]
@@ -105,7 +107,7 @@ class OpalDot(StreamUnit):
                 valid.eq(self.i.valid),
                 held.exponent.eq(a.reference + w.reference),
                 held.nan.eq(a.nan | w.nan),
-                held.end.eq(final & beat.end),
+                held.end.eq(final & end),
                 held.last.eq(beat.last),
             ]
         if not p.n:

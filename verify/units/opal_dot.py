@@ -4,11 +4,21 @@ import numpy as np
 
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units.opal_dot import Params, cycles, due, lengths
+from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim
+from narrowgauge.verify.prove.stream import claims as of_streams
 from narrowgauge.verify.units.dot import Bins, Ints, operand_bins, result_bins
 
-__all__ = ["coverage"]
+__all__ = ["claims", "coverage"]
+
+_RULES = ("accept", "idle", "answer", "count")
+"""Rules of transactions that do not ask when an answer comes."""
 
 _MODES = ("low_low", "high_low", "low_high", "high_high")
+
+
+def claims(params: Params) -> tuple[StreamClaim, ...]:
+    """What holds whatever the payload; how long a beat waits depends on it (docs/proofs.md)."""
+    return of_streams(params, (*HANDSHAKE, *_RULES))
 
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
