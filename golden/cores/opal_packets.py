@@ -16,7 +16,17 @@ from narrowgauge.golden.payload import Batch
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.opal_core import Params
 
-__all__ = ["Rows", "attend", "blocks_of", "elements_of", "load", "matvec", "row_beats", "through"]
+__all__ = [
+    "Rows",
+    "attend",
+    "batch",
+    "blocks_of",
+    "elements_of",
+    "load",
+    "matvec",
+    "row_beats",
+    "through",
+]
 
 Ints = npt.NDArray[np.int64]
 
@@ -185,3 +195,10 @@ def blocks_of(params: "Params", response: Batch) -> Rows:
         outliers=response["outliers"][None, ::each],
         positions=response["positions"][None, ::each],
     )
+
+
+def batch(programs: list[Batch]) -> Batch:
+    """Programs of as many beats each to a batch of `opal_core`."""
+    made = {name: np.stack([p[name] for p in programs]) for name in programs[0]}
+    made["final"] = made.pop("last")
+    return made

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.cores import opal_packets, packets
 from narrowgauge.golden.cores.opal_packets import Rows, row_beats
-from narrowgauge.golden.cores.opal_real import real, stack
+from narrowgauge.golden.cores.opal_real import real
 from narrowgauge.golden.cores.packets import Header, Opcode, Out
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_codes
@@ -22,7 +22,7 @@ from narrowgauge.golden.units.stimuli import SPECIAL_BF16
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.opal_core import Params
 
-__all__ = ["make", "stack"]
+__all__ = ["make"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -42,7 +42,7 @@ def make(params: "Params", level: str, seed: int) -> Batch:
     beats = 12_000 if level == "smoke" else 200_000
     count = max(8, beats // size)
     script = _Script(params, rng, positions)
-    return stack([script.program(size) for _ in range(count)])
+    return opal_packets.batch([script.program(size) for _ in range(count)])
 
 
 class _Script:

@@ -1,4 +1,4 @@
-"""Programs of `opal_core` out of real tensors, and programs as a batch."""
+"""Programs of `opal_core` out of real tensors."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ import numpy as np
 from narrowgauge.golden import samples
 from narrowgauge.golden.cores import opal_packets, packets
 from narrowgauge.golden.cores.opal_packets import Rows
+from narrowgauge.golden.cores.opal_packets import batch as batch_of
 from narrowgauge.golden.cores.packets import Out
 from narrowgauge.golden.formats import MXOpal, quantize
 from narrowgauge.golden.payload import Batch
@@ -14,14 +15,7 @@ from narrowgauge.golden.payload import Batch
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.opal_core import Params
 
-__all__ = ["real", "stack"]
-
-
-def stack(programs: list[Batch]) -> Batch:
-    """Programs of as many beats each to a batch of `opal_core`."""
-    batch = {name: np.stack([p[name] for p in programs]) for name in programs[0]}
-    batch["final"] = batch.pop("last")
-    return batch
+__all__ = ["real"]
 
 
 def real(params: "Params", rng: np.random.Generator) -> Batch:
@@ -78,7 +72,7 @@ def real(params: "Params", rng: np.random.Generator) -> Batch:
             )
             programs.append(packets.join(parts))
     size = max(len(program["last"]) for program in programs)
-    return stack([packets.program(p.input, [program], size) for program in programs])
+    return batch_of([packets.program(p.input, [program], size) for program in programs])
 
 
 _ROWS = 32
