@@ -77,9 +77,10 @@ def bench(name: str, ports: Sequence[Port]) -> str:
     # A bus beside the streams is left at rest.
     idle = "".join(
         f"        .{port['name']}({port['width']}'d0),\n"
-        for port in ports
         if port["direction"] == "input"
-        and not port["name"].startswith(("clk", "rst", "s_axis_", "m_axis_"))
+        else f"        .{port['name']}(),\n"
+        for port in ports
+        if not port["name"].startswith(("clk", "rst", "s_axis_", "m_axis_"))
     )
     return f"""\
 module {name}_tb;
