@@ -33,7 +33,7 @@ def load() -> dict[str, Any]:
 
 
 def perplexity(data: dict[str, Any], name: str) -> float:
-    """exp of the mean loss of a scheme's windows."""
+    """Perplexity over all windows of a scheme."""
     return float(np.exp(np.mean(data["schemes"][name]["losses"])))
 
 
@@ -66,8 +66,8 @@ def table(data: dict[str, Any]) -> str:
     c = data["configuration"]
     made = "with" if c["compensate"] else "without"
     said = (
-        f"{c['model']}, all {c['blocks']} layers, WikiText-2 test, the first {c['windows']} windows "
-        f"of {c['window']} tokens, every token but the first of a window scored. OWQ weights for "
+        f"{c['model']}, all {c['blocks']} layers, WikiText-2 test, the first {c['windows']} "
+        f"windows of {c['window']} tokens, every token but the first of a window scored. OWQ weights for "
         f"{c['calibration_tokens']} tokens of WikiText-2 valid, {made} error compensation. "
         "A16: the same weights with bf16 activations and a bf16 softmax."
     )
