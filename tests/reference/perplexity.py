@@ -67,8 +67,8 @@ def table(data: dict[str, Any]) -> str:
     made = "with" if c["compensate"] else "without"
     said = (
         f"{c['model']}, all {c['blocks']} layers, WikiText-2 test, the first {c['windows']} "
-        f"windows of {c['window']} tokens, every token but the first of a window scored. OWQ weights for "
-        f"{c['calibration_tokens']} tokens of WikiText-2 valid, {made} error compensation. "
+        f"windows of {c['window']} tokens, all tokens but the first of each scored. OWQ weights "
+        f"for {c['calibration_tokens']} tokens of WikiText-2 valid, {made} error compensation. "
         "A16: the same weights with bf16 activations and a bf16 softmax."
     )
     return f"{markdown(head, rows)}\n\n{said}"
