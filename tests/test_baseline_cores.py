@@ -14,7 +14,7 @@ from narrowgauge.golden.cores import (
     w4a16_core,
 )
 from narrowgauge.golden.cores.baseline_answers import parsed
-from narrowgauge.golden.cores.opal_answers import parsed as opal_parsed
+from narrowgauge.golden.cores.opal_work import parsed as opal_parsed
 from narrowgauge.golden.cores.packets import Header, Opcode, Status, responses
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_codes, bf16_values
