@@ -444,6 +444,22 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
 
     sub = command(
+        commands.layer,
+        "run a decoder layer of a language model on a core's generated Verilog",
+        "narrowgauge layer --point opal_core/p47_l128 --positions 64",
+    )
+    _options(sub, "json")
+    sub.add_argument("--point", default="opal_core/p47_l128", help="a point of opal_core")
+    sub.add_argument("--layer", type=int, default=1, metavar="N", help="of the model, from 0")
+    sub.add_argument(
+        "--positions", type=_count, default=64, metavar="N",
+        help="positions in the caches of keys and values, the token's own included",
+    )  # fmt: skip
+    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    sub.add_argument("--build", default="build/layer", metavar="DIR", help="model of the Verilog")
+    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+
+    sub = command(
         commands.sensitivity,
         "loss with each input of a layer narrow alone, and a policy within a budget",
         "narrowgauge sensitivity --scheme w4a4_7_log2 --budget 0.02 --record policy.json",

@@ -3,6 +3,7 @@
 from narrowgauge.commands.basic import doctor, flow, generate, list_, synth, vectors, verify
 from narrowgauge.commands.energy import energy
 from narrowgauge.commands.gates import gates
+from narrowgauge.commands.layer import layer
 from narrowgauge.commands.mutate import mutate
 from narrowgauge.commands.perplexity import perplexity
 from narrowgauge.commands.prove import prove
@@ -17,6 +18,7 @@ __all__ = [
     "flow",
     "gates",
     "generate",
+    "layer",
     "list_",
     "mutate",
     "perplexity",
