@@ -260,8 +260,9 @@ class Driver:
         wanted = self._answered(beats) if expect is None else expect
         names = [register.name for register in registers.COUNTERS]
         reads = [Read(address=registers.address(name)) for name in ("STATUS", *names)]
+        steps: list[Step] = [Send(beats=beats), Expect(packets=wanted), Idle()]
         # Time for what nobody expects.
-        steps = [Send(beats=beats), Expect(packets=wanted), Idle(), Wait(cycles=64), *reads]
+        steps += [Wait(cycles=64), *reads]
         log = self.run(steps, source=source, sink=sink, seed=seed)
         status, *counts = [data for data, _ in log.answers[-len(reads) :]]
         if int(log.beats["last"].sum()) != wanted:

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from narrowgauge import layer as layers
 from narrowgauge import output
 from narrowgauge.console import Console, table
+from narrowgauge.layer import run
 
 __all__ = ["layer"]
 
@@ -17,7 +17,7 @@ def layer(options: argparse.Namespace) -> int:
     if options.record is not None:
         output.folder(Path(options.record).parent)
     console = Console(options.verbosity)
-    made = layers.run(
+    made = run(
         options.point,
         layer=options.layer,
         positions=options.positions,
