@@ -123,6 +123,8 @@ def refusal(m: Module, limits: Limits, header: Any, held: Value, fits: Value) ->
             wide, long = length > limits.head, rows > limits.length
             m.d.comb += legal.eq(length.any() & ~wide & rows.any() & ~long)
             m.d.comb += wrong.eq(~fits)
+        with m.Default():
+            m.d.comb += legal.eq(0)
     if not limits.mixed:
         # Such a core makes no blocks.
         blocks = Signal(name="blocks_asked")

@@ -36,12 +36,14 @@ class Queue(wiring.Component):
         depth = self._depth
         places = [Signal(self._shape, name=f"place{j}", reset_less=True) for j in range(depth)]
         write, read = Signal(range(depth)), Signal(range(depth))
+        spare = [places[-1]] * ((1 << len(read)) - depth)
         count = Signal(range(depth + 1))
         put, get = Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(count != depth),
             self.o.valid.eq(count != 0),
-            self.o.payload.eq(Array(places)[read]),
+            # Every number that the pointer can hold has a place, so that no case is open.
+            self.o.payload.eq(Array([*places, *spare])[read]),
             put.eq(self.i.valid & self.i.ready),
             get.eq(self.o.valid & self.o.ready),
         ]

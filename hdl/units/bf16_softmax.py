@@ -200,7 +200,7 @@ class Bf16Softmax(StreamUnit):
 
     def _product(self, m: Module, word: Value, quotient: Value, base: Value) -> Value:
         """The share of an element."""
-        product = multiply(m, quotient, Cat(word[:7], Const(1, 1)), "product")
+        product = multiply(m, quotient, Cat(word[:7], Const(1, 1)), "share")
         high, guard, sticky = Signal(), Signal(), Signal()
         kept = Signal(8)
         rounded = Signal(9)
