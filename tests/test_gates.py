@@ -29,6 +29,12 @@ UNITS = [
     *registry.points("mx_dot/w3a3_l32", lanes=16, k=32),
     *registry.points("mx_dot/w4a4_n0_l128", lanes=16, k=16),
     *registry.points("bf16_dot/l32", lanes=8),
+    *registry.points("w4a16_dot/l32", lanes=8),
+    *registry.points("opal_dot/p47_l32", k=16, n=1, lanes=8, low=2, fp_units=1),
+    *registry.points("log2_softmax/c3_t64", length=8),
+    *registry.points("bf16_softmax/t64", length=8),
+    *registry.points("shift_attend/c4_d8", lanes=4),
+    *registry.points("shift_attend/c4_d8", lanes=4, share=2),
 ]
 
 
@@ -61,7 +67,9 @@ def broken(netlist: Gates, change: Callable[[Instance], Instance | None]) -> Gat
 
 
 def test_every_unit_is_here() -> None:
-    assert {p.entry.name for p in (*ARITH, *UNITS)} == {e.name for e in registry.ENTRIES}
+    # Cores take minutes: `narrowgauge gates` has them.
+    small = {e.name for e in registry.ENTRIES if e.layer != "cores"}
+    assert {p.entry.name for p in (*ARITH, *UNITS)} == small
 
 
 @pytest.mark.parametrize("point", UNITS, ids=lambda point: point.identifier)
