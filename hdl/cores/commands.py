@@ -116,7 +116,7 @@ def refusal(m: Module, limits: Limits, header: Any, held: Value, fits: Value) ->
         with m.Case(Opcode.LOAD):
             m.d.comb += [legal.eq(length.any() & (length <= limits.vector)), wrong.eq(held[1])]
         with m.Case(Opcode.PASS):
-            m.d.comb += legal.eq(length.any())
+            m.d.comb += [legal.eq(length.any()), wrong.eq(0)]
         with m.Case(Opcode.MATVEC):
             m.d.comb += [legal.eq(rows.any()), wrong.eq(~held.any())]
         with m.Case(Opcode.ATTEND):
@@ -124,7 +124,7 @@ def refusal(m: Module, limits: Limits, header: Any, held: Value, fits: Value) ->
             m.d.comb += legal.eq(length.any() & ~wide & rows.any() & ~long)
             m.d.comb += wrong.eq(~fits)
         with m.Default():
-            m.d.comb += legal.eq(0)
+            m.d.comb += [legal.eq(0), wrong.eq(0)]
     if not limits.mixed:
         # Such a core makes no blocks.
         blocks = Signal(name="blocks_asked")

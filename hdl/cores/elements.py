@@ -9,7 +9,7 @@ The banks are two elements wide, as narrow as those of `opal_core`: a write cost
 what is written.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -142,7 +142,7 @@ class Elements(wiring.Component):
                 m.d.comb += [
                     write.data.word_select(part, 16).eq(written.word_select(j % q_lanes, 16)),
                     write.en[part].eq(
-                        (fill & (place[:inside] < j))
+                        (fill & (place[:inside] < j) if j else Const(0, 1))
                         | (self.write & ((place[:inside] | chunk) == (j | chunk)))
                         | (self.share_write & (place[:inside] == j))
                     ),
