@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from narrowgauge import output
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.llm import calibrate
 from narrowgauge.golden.owq import OwqWeights
 
 __all__ = ["Calibration", "Language", "load", "passage", "sources"]
@@ -104,6 +103,8 @@ class Language:
         self, calibration: Calibration, folder: Path, bits: int, layers: Iterable[int]
     ) -> None:
         """Quantise the weights of some layers that `folder` does not have."""
+        from narrowgauge.golden.llm import calibrate
+
         wanted = {layer for layer in layers
                   if not self.file(calibration, folder, bits, layer).is_file()}  # fmt: skip
         if not wanted:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["folder", "locked", "write"]
+__all__ = ["folder", "locked", "record", "write"]
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -42,6 +42,11 @@ def write(into: str | os.PathLike[str], files: Mapping[str, str | bytes]) -> lis
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [target / name for name in files]
+
+
+def record(path: str | os.PathLike[str], text: str) -> None:
+    """Write one file, which appears whole or not at all."""
+    write(Path(path).parent, {Path(path).name: text})
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from narrowgauge import output, workers
 from narrowgauge.cache import Cache
 from narrowgauge.console import table
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.llm.decoder import Decoder
 from narrowgauge.golden.llm.scheme import SCHEMES, Scheme, get_scheme
 from narrowgauge.golden.policy import Policy
 from narrowgauge.language import Calibration, Language, load, passage, sources
@@ -192,6 +191,8 @@ def score(
     request: Request, scheme: str, ids: list[list[int]], rest: list[list[int]], folder: str
 ) -> list[float]:
     """Task: mean loss of each window."""
+    from narrowgauge.golden.llm.decoder import Decoder
+
     language = load()
     windows = np.array(ids, np.int64)
     calibration = Calibration(np.array(rest, np.int64), compensate=request.compensate)

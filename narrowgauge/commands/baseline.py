@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from narrowgauge import api, compare, output
@@ -48,5 +47,4 @@ def compared(options: argparse.Namespace) -> int:
 def recorded(options: argparse.Namespace, records: "Sequence[Record]") -> None:
     """Write the figures to the file that the options name."""
     points = api.points(options.names, overrides=options.overrides)
-    path = Path(options.record)
-    output.write(path.parent, {path.name: compare.dump(compare.baseline(points, records))})
+    output.record(options.record, compare.dump(compare.baseline(points, records)))

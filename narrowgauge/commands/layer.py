@@ -7,13 +7,14 @@ from typing import Any
 
 from narrowgauge import output
 from narrowgauge.console import Console, table
-from narrowgauge.layer import run
 
 __all__ = ["layer"]
 
 
 def layer(options: argparse.Namespace) -> int:
     """One decoder layer for one token, through the AXI ports."""
+    from narrowgauge.layer import run
+
     if options.record is not None:
         output.folder(Path(options.record).parent)
     console = Console(options.verbosity)
@@ -27,8 +28,7 @@ def layer(options: argparse.Namespace) -> int:
     )
     text = json.dumps(made, indent=2)
     if options.record is not None:
-        path = Path(options.record)
-        output.write(path.parent, {path.name: text + "\n"})
+        output.record(options.record, text + "\n")
     print(text if options.json else _text(made))
     return 0
 

@@ -40,7 +40,6 @@ def perplexity(options: argparse.Namespace) -> int:
     report = evaluate(request, cache=options.cache, jobs=jobs, progress=console.progress)
     text = json.dumps(report.to_json(), indent=2)
     if options.record is not None:
-        path = Path(options.record)
-        output.write(path.parent, {path.name: text + "\n"})
+        output.record(options.record, text + "\n")
     print(text if options.json else report.to_text())
     return 0

@@ -7,13 +7,14 @@ from pathlib import Path
 from narrowgauge import output
 from narrowgauge.console import Console
 from narrowgauge.perplexity import Request, read_text
-from narrowgauge.sensitivity import measure, to_text
 
 __all__ = ["sensitivity"]
 
 
 def sensitivity(options: argparse.Namespace) -> int:
     """Loss with each site narrow alone, and a policy within a budget."""
+    from narrowgauge.sensitivity import measure, to_text
+
     if options.record is not None:
         output.folder(Path(options.record).parent)
     request = Request(
@@ -37,7 +38,6 @@ def sensitivity(options: argparse.Namespace) -> int:
         progress=lambda what, loss: console.line(f"{what}: loss {loss:.4f}"),
     )
     if options.record is not None:
-        path = Path(options.record)
-        output.write(path.parent, {path.name: finding.policy.to_json() + "\n"})
+        output.record(options.record, finding.policy.to_json() + "\n")
     print(json.dumps(finding.to_json(), indent=2) if options.json else to_text(finding))
     return 0
