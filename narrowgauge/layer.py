@@ -204,11 +204,12 @@ def _stages(
 
 def _answers(point: registry.Point, stages: Sequence[tuple[str, list[Work], Batch]]) -> list[Batch]:
     """What the core's golden model answers to each stage, as beats."""
+    from narrowgauge.golden.cores import packets
+
     golden = point.entry.golden
     found = []
-    for _, _, packets in stages:
-        batch = {name: values[None] for name, values in packets.items()}
-        batch["final"] = batch.pop("last")
+    for _, _, sent in stages:
+        batch = packets.batch([sent])
         found.append(golden.output_beats(point.params, golden.model(point.params, batch)))
     return found
 

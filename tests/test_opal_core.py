@@ -34,7 +34,7 @@ def numbers(found: np.ndarray) -> np.ndarray:
 def run(parts: list[Batch], params: opal_core.Params = P) -> list[tuple[Batch, Status]]:
     """The answers to one program."""
     beats = packets.join(parts)
-    batch = opal_packets.batch([packets.program(params.input, [beats], len(beats["last"]) + 3)])
+    batch = packets.batch([packets.program(params.input, [beats], len(beats["last"]) + 3)])
     outputs = opal_core.model(params, batch)
     assert outputs["answered"].tolist() == [len(outputs["last"])]
     return packets.responses(opal_core.output_beats(params, outputs))
@@ -263,7 +263,7 @@ def test_cycles_are_those_of_the_hardware() -> None:
             opal_packets.matvec(P, short, 0x3F80, length=8, a_high=True),
         ]
     )
-    batch = opal_packets.batch([packets.program(P.input, [beats], len(beats["last"]) + 3)])
+    batch = packets.batch([packets.program(P.input, [beats], len(beats["last"]) + 3)])
     assert opal_core.cycles(P, batch).tolist() == [taken(P, beats)]
     # Weights, keys, values.
     assert opal_core.macs(P, batch).tolist() == [5 * 40 + 3 * 5 * 8 + 2 * (3 * 8 + 3 * 8)]
@@ -291,7 +291,7 @@ def test_programs_end_empty_and_whole() -> None:
     x = codes(np.ones(8))
     with pytest.raises(UsageError, match=r"^program 0 leaves 1 vectors loaded$"):
         run([opal_packets.load(P, x)])
-    batch = opal_packets.batch([packets.packet(P.input, Header(opcode=Opcode.NOP))])
+    batch = packets.batch([packets.packet(P.input, Header(opcode=Opcode.NOP))])
     batch["final"][:] = 0
     with pytest.raises(UsageError, match=r"^program 0 ends within a packet$"):
         opal_core.model(P, batch)

@@ -10,9 +10,9 @@ from narrowgauge.golden.arith import fp_mul
 from narrowgauge.golden.cores import packets
 from narrowgauge.golden.cores.baseline import Baseline
 from narrowgauge.golden.cores.packets import Opcode
-from narrowgauge.golden.cores.parsing import Command, read
+from narrowgauge.golden.cores.parsing import Command, programs
 from narrowgauge.golden.payload import Batch
-from narrowgauge.golden.units import bf16_softmax
+from narrowgauge.golden.units import bf16_softmax, window
 
 __all__ = ["Work", "answers", "parsed"]
 
@@ -37,32 +37,21 @@ class Work:
     row_open: bool = False
 
 
-def _to_bf16(code: Ints) -> Ints:
-    """FP32 codes to bf16, RNE; NaN stays NaN, as the dot products' is canonical."""
-    return (code + 0x7FFF + ((code >> 16) & 1)) >> 16
-
-
 def parsed(params: Baseline, batch: Batch) -> list[list[Work]]:
     """The commands of each program, not carried out yet; NOPs are left out."""
-    made = []
-    for number in range(len(batch["final"])):
-        beats = {name: values[number] for name, values in batch.items()}
-        beats["last"] = beats.pop("final")
-        commands = read(
-            beats,
-            payload=params.input,
-            q_lanes=params.q_lanes,
-            vector=params.vector,
-            head=params.head,
-            length=params.length,
-            row=lambda vector, _: params.beats_of(vector.length),
-            values=lambda header: header.length * params.beats_of(header.rows),
-            outs=1,
-            mixed=False,
-            where=f"program {number}",
-        )
-        made.append([Work(command=command, row_open=command.row_open) for command in commands])
-    return made
+    listed = programs(
+        batch,
+        payload=params.input,
+        q_lanes=params.q_lanes,
+        vector=params.vector,
+        head=params.head,
+        length=params.length,
+        row=lambda vector, _: params.beats_of(vector.length),
+        values=lambda header: header.length * params.beats_of(header.rows),
+        outs=1,
+        mixed=False,
+    )
+    return [[Work(command=c, row_open=c.row_open) for c in commands] for commands in listed]
 
 
 def _dots(params: Baseline, vectors: Sequence[Ints], parts: Sequence[Batch]) -> list[Ints]:
@@ -76,7 +65,9 @@ def _dots(params: Baseline, vectors: Sequence[Ints], parts: Sequence[Batch]) -> 
         padded = np.pad(vector, (0, size * params.lanes - len(vector)))
         a.append(np.tile(padded.reshape(size, params.lanes), (count, 1)))
         last.append(np.tile(np.arange(size) == size - 1, count).astype(np.int64))
-    results = _to_bf16(params.dots(np.concatenate(a), packets.join(parts), np.concatenate(last)))
+    results = window.to_bf16(
+        params.dots(np.concatenate(a), packets.join(parts), np.concatenate(last))
+    )
     return np.split(results, np.cumsum(rows)[:-1])
 
 

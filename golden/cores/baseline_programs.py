@@ -13,6 +13,7 @@ from narrowgauge.golden import samples
 from narrowgauge.golden.cores import packets
 from narrowgauge.golden.cores.baseline import Baseline
 from narrowgauge.golden.cores.packets import Header, Opcode
+from narrowgauge.golden.cores.script import Script
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_codes
 from narrowgauge.golden.payload import Batch
@@ -70,51 +71,35 @@ def make(params: Any, level: str, seed: int) -> Batch:
     size = 2 * (params.vector // params.q_lanes + longest) + max(most, 8 * longest, 100) + 8
     count = max(8, (12_000 if level == "smoke" else 200_000) // size)
     script = _Script(params, rng, positions)
-    return _stack(params, [script.program(size) for _ in range(count)])
+    return _stack(params, [script.packets(size) for _ in range(count)])
 
 
 def _stack(params: Baseline, programs: list[list[Batch]]) -> Batch:
     """Programs, filled up to the longest, as a batch."""
     size = max(sum(len(part["last"]) for part in parts) for parts in programs)
-    filled = [packets.program(params.input, parts, size) for parts in programs]
-    batch = {name: np.stack([p[name] for p in filled]) for name in filled[0]}
-    batch["final"] = batch.pop("last")
-    return batch
+    return packets.batch([packets.program(params.input, parts, size) for parts in programs])
 
 
-class _Script:
-    """Random programs, one after the other; `held` are the lengths of the vectors loaded."""
+class _Script(Script):
+    """Random programs; `held` are the lengths of the vectors loaded."""
 
-    def __init__(self, params: Any, rng: np.random.Generator, positions: int) -> None:
-        self.p, self.rng, self.positions = params, rng, positions
-        self.held: list[int] = []
+    def ending(self, vector: int) -> int:
+        """A header and a row."""
+        return 1 + int(self.p.beats_of(vector))
 
-    def chance(self, of: float) -> bool:
-        """True with that probability."""
-        return bool(self.rng.random() < of)
+    def release(self) -> Batch:
+        """One row of weights."""
+        return self.matvec(whole=True)
 
-    def program(self, size: int) -> list[Batch]:
-        """The packets of one program; rows of weights release the vectors that are left."""
-        parts: list[Batch] = []
-        room = size
-        while True:
-            before = list(self.held)
-            part = self.any()
-            room -= len(part["last"])
-            if room < sum(1 + self.p.beats_of(length) for length in self.held):
-                self.held = before
-                break
-            parts.append(part)
-        while self.held:
-            parts.append(self.matvec(whole=True))
-        return parts
+    def fits_head(self) -> bool:
+        """Of its width."""
+        return self.held[:1] == [self.p.head]
 
     def any(self) -> Batch:
         """Any packet."""
         kind = self.rng.random()
         if kind < 0.06:
-            count = int(self.rng.choice([0, 0, 0, 1, 5]))
-            return self.garbage(Header(opcode=Opcode.NOP, length=3, rows=2), count)
+            return self.odd()
         if kind < 0.12:
             return self.illegal()
         if kind < 0.16:
@@ -127,14 +112,6 @@ class _Script:
         if self.held[0] <= self.p.head and self.chance(0.8):
             return self.attend()
         return self.matvec()
-
-    def garbage(self, header: Header, count: int) -> Batch:
-        """A header and beats that nobody should read."""
-        data = {}
-        for field in self.p.input.fields:
-            shape = (count,) if field.count is None else (count, field.count)
-            data[field.name] = self.rng.integers(0, 1 << field.width, shape)
-        return packets.packet(self.p.input, header, data if count else None)
 
     def illegal(self) -> Batch:
         """A header that is refused whatever went before."""
@@ -156,36 +133,6 @@ class _Script:
         ]
         return self.garbage(headers[self.rng.integers(len(headers))], int(self.rng.integers(0, 5)))
 
-    def disorder(self) -> Batch:
-        """A legal command that cannot be carried out now."""
-        some, release = int(self.rng.integers(0, 5)), int(self.rng.integers(2))
-        if len(self.held) == 2:
-            return self.garbage(Header(opcode=Opcode.LOAD, length=1), some)
-        if not self.held and self.chance(0.5):
-            return self.garbage(Header(opcode=Opcode.MATVEC, rows=1, release=release), some)
-        length = self.p.head - (self.held[:1] == [self.p.head])
-        header = Header(opcode=Opcode.ATTEND, rows=1, length=length, release=release)
-        return self.garbage(header, some)
-
-    def spoiled(self, made: Batch, load: int = 0) -> Batch:
-        """The packet as it is, or cut, or longer than it should be.
-
-        `load` is the length of the vector that it loads where it is whole.
-        """
-        count = len(made["last"]) - 1
-        kind = self.rng.random()
-        if kind < 0.12:
-            keep = int(self.rng.integers(0, count))
-            made = {name: values[: keep + 1].copy() for name, values in made.items()}
-            made["last"][-1] = 1
-        elif kind < 0.2:
-            more = self.garbage(Header(opcode=Opcode.NOP), int(self.rng.integers(1, 4)))
-            made = packets.join([made, {name: values[1:] for name, values in more.items()}])
-            made["last"][count] = 0
-        elif load:
-            self.held.append(load)
-        return made
-
     def elements(self, length: int) -> Ints:
         """bf16 codes: normal ones, or of all exponents, some with specials."""
         if self.chance(0.2):
@@ -202,7 +149,7 @@ class _Script:
         any_length = int(self.rng.integers(1, p.vector + 1))
         length = int(self.rng.choice([p.head, any_length, p.vector, p.head, p.lanes + 1]))
         length = min(length, p.vector)
-        return self.spoiled(load(p, self.elements(length)), load=length)
+        return self.spoiled(load(p, self.elements(length)), length)
 
     def rows(self, count: int, width: int) -> Batch:
         """Data beats of rows, some with anything in them."""
@@ -230,12 +177,6 @@ class _Script:
         keys, values = self.rows(count, length), self.rows(length, count)
         made = attend(self.p, keys, values, count, length, release=release)
         return self.used(self.spoiled(made), release)
-
-    def used(self, made: Batch, release: bool) -> Batch:
-        """A packet that has used the oldest vector, which is released unless no data beat came."""
-        if release and len(made["last"]) > 1:
-            self.held.pop(0)
-        return made
 
 
 def _real(params: Any, rng: np.random.Generator) -> list[list[Batch]]:

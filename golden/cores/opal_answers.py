@@ -17,21 +17,16 @@ from narrowgauge.golden.cores.opal_work import (
 )
 from narrowgauge.golden.cores.packets import Opcode, Out, Status
 from narrowgauge.golden.payload import Batch
-from narrowgauge.golden.units import log2_softmax, mx_quantize, opal_dot, shift_attend
+from narrowgauge.golden.units import log2_softmax, mx_quantize, opal_dot, shift_attend, window
 
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.opal_core import Params
 
-__all__ = ["Work", "answers", "parsed", "to_bf16"]
+__all__ = ["Work", "answers", "parsed"]
 
 Ints = npt.NDArray[np.int64]
 
 _SCALE = fp_mul.Params(exp_bits=8, man_bits=7)
-
-
-def to_bf16(code: Ints) -> Ints:
-    """FP32 codes to bf16, RNE; NaN stays NaN, as the dot products' is canonical."""
-    return (code + 0x7FFF + ((code >> 16) & 1)) >> 16
 
 
 def _dots(params: "Params", works: list[Work], blocks: dict[int, Batch]) -> None:
@@ -41,7 +36,7 @@ def _dots(params: "Params", works: list[Work], blocks: dict[int, Batch]) -> None
         return
     parts = [blocks[id(work.command)] for work in chosen]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    results = to_bf16(opal_dot.model(params.dot, joined)["result"])
+    results = window.to_bf16(opal_dot.model(params.dot, joined)["result"])
     start = 0
     for work in chosen:
         command = work.command

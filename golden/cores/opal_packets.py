@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Rows",
     "attend",
-    "batch",
     "blocks_of",
     "elements_of",
     "load",
@@ -195,10 +194,3 @@ def blocks_of(params: "Params", response: Batch) -> Rows:
         outliers=response["outliers"][None, ::each],
         positions=response["positions"][None, ::each],
     )
-
-
-def batch(programs: list[Batch]) -> Batch:
-    """Programs of as many beats each to a batch of `opal_core`."""
-    made = {name: np.stack([p[name] for p in programs]) for name in programs[0]}
-    made["final"] = made.pop("last")
-    return made

@@ -13,6 +13,7 @@ from narrowgauge.golden.cores import opal_packets, packets
 from narrowgauge.golden.cores.opal_packets import Rows, row_beats
 from narrowgauge.golden.cores.opal_real import real
 from narrowgauge.golden.cores.packets import Header, Opcode, Out
+from narrowgauge.golden.cores.script import Script
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_codes
 from narrowgauge.golden.payload import Batch
@@ -42,44 +43,33 @@ def make(params: "Params", level: str, seed: int) -> Batch:
     beats = 12_000 if level == "smoke" else 200_000
     count = max(8, beats // size)
     script = _Script(params, rng, positions)
-    return opal_packets.batch([script.program(size) for _ in range(count)])
+    programs = [packets.program(params.input, script.packets(size), size) for _ in range(count)]
+    return packets.batch(programs)
 
 
-class _Script:
-    """Random programs, one after the other."""
+class _Script(Script):
+    """Random programs; `held` are (length, high) of the vectors loaded."""
 
     def __init__(self, params: "Params", rng: np.random.Generator, positions: int) -> None:
-        self.p, self.rng, self.positions = params, rng, positions
+        super().__init__(params, rng, positions)
         pool = mx_quantize.vectors(params.quantiser, "smoke", int(rng.integers(1 << 31)))
         self.pool = pool["x"].reshape(-1)
-        self.held: list[tuple[int, int]] = []
-
-    def chance(self, of: float) -> bool:
-        """True with that probability."""
-        return bool(self.rng.random() < of)
-
-    def program(self, size: int) -> Batch:
-        """One program; the vectors that are left are released by rows of weights."""
-        parts: list[Batch] = []
-        room = size
-        while True:
-            before = list(self.held)
-            part = self.any()
-            spare = room - len(part["last"])
-            ending = sum(1 + self.beats(vector, 1) for vector in self.held)
-            if spare < ending:
-                self.held = before
-                break
-            parts.append(part)
-            room = spare
-        while self.held:
-            part = self.matvec(rows=1, release=True)
-            parts.append(part)
-        return packets.program(self.p.input, parts, size)
 
     def beats(self, vector: tuple[int, int], w_high: int) -> int:
         """Beats of a row."""
         return row_beats(self.p, vector[0], bool(vector[1]), bool(w_high))
+
+    def ending(self, vector: tuple[int, int]) -> int:
+        """A header and a row of high weights."""
+        return 1 + self.beats(vector, 1)
+
+    def release(self) -> Batch:
+        """One row of weights."""
+        return self.matvec(rows=1, release=True)
+
+    def fits_head(self) -> bool:
+        """Of its width, and high."""
+        return bool(self.held) and self.held[0] == (self.p.head, 1)
 
     def any(self) -> Batch:
         """Any packet."""
@@ -91,25 +81,12 @@ class _Script:
         if kind < 0.16:
             return self.disorder()
         if kind < 0.28:
-            return self.spoiled(self.passed(), used=None)
+            return self.spoiled(self.passed())
         if not self.held or (len(self.held) < 2 and self.chance(0.3)):
             return self.load()
         if self.held[0][1] and self.held[0][0] <= self.p.head and self.chance(0.8):
             return self.attend()
         return self.matvec()
-
-    def odd(self) -> Batch:
-        """NOPs, some of several beats."""
-        count = int(self.rng.choice([0, 0, 0, 1, 5]))
-        return self.garbage(Header(opcode=Opcode.NOP, length=3, rows=2), count)
-
-    def garbage(self, header: Header, count: int) -> Batch:
-        """A header and beats that nobody should read."""
-        data = {}
-        for field in self.p.input.fields:
-            shape = (count,) if field.count is None else (count, field.count)
-            data[field.name] = self.rng.integers(0, 1 << field.width, shape)
-        return packets.packet(self.p.input, header, data if count else None)
 
     def illegal(self) -> Batch:
         """A header that is refused whatever went before."""
@@ -127,40 +104,6 @@ class _Script:
             Header(opcode=Opcode.ATTEND, rows=1, length=p.head + 1),
         ]
         return self.garbage(headers[self.rng.integers(len(headers))], some)
-
-    def disorder(self) -> Batch:
-        """A legal command that cannot be carried out now, where there is one."""
-        some = int(self.rng.integers(0, 5))
-        release = int(self.rng.integers(2))
-        if len(self.held) == 2:
-            return self.garbage(Header(opcode=Opcode.LOAD, length=1), some)
-        if not self.held and self.chance(0.5):
-            return self.garbage(Header(opcode=Opcode.MATVEC, rows=1, release=release), some)
-        length = self.p.head
-        if self.held and self.held[0] == (length, 1):
-            length -= 1
-        return self.garbage(
-            Header(opcode=Opcode.ATTEND, rows=1, length=length, release=release), some
-        )
-
-    def spoiled(self, made: Batch, used: tuple[int, int] | None) -> Batch:
-        """The packet as it is, or cut, or longer than it should be.
-
-        `used` is the vector that it would release or load; what is held is settled here.
-        """
-        count = len(made["last"]) - 1
-        kind = self.rng.random()
-        if kind < 0.12:
-            keep = int(self.rng.integers(0, count))
-            made = {name: values[: keep + 1].copy() for name, values in made.items()}
-            made["last"][-1] = 1
-        elif kind < 0.2:
-            more = self.garbage(Header(opcode=Opcode.NOP), int(self.rng.integers(1, 4)))
-            made = packets.join([made, {name: values[1:] for name, values in more.items()}])
-            made["last"][count] = 0
-        elif used is not None:
-            self.held.append(used)
-        return made
 
     def elements(self, length: int) -> Ints:
         """bf16 codes: blocks as the quantiser's, or normal ones, some with specials."""
@@ -243,10 +186,8 @@ class _Script:
             release=drop,
         )
         if rows is None:
-            made = self.spoiled(made, None)
-        if drop and len(made["last"]) > 1:
-            self.held.pop(0)
-        return made
+            made = self.spoiled(made)
+        return self.used(made, drop)
 
     def attend(self) -> Batch:
         """Keys and values for the oldest vector."""
@@ -277,7 +218,4 @@ class _Script:
             release=drop,
             reference=reference,
         )
-        made = self.spoiled(made, None)
-        if drop and len(made["last"]) > 1:
-            self.held.pop(0)
-        return made
+        return self.used(self.spoiled(made), drop)

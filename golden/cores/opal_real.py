@@ -7,7 +7,6 @@ import numpy as np
 from narrowgauge.golden import samples
 from narrowgauge.golden.cores import opal_packets, packets
 from narrowgauge.golden.cores.opal_packets import Rows
-from narrowgauge.golden.cores.opal_packets import batch as batch_of
 from narrowgauge.golden.cores.packets import Out
 from narrowgauge.golden.formats import MXOpal, quantize
 from narrowgauge.golden.payload import Batch
@@ -72,7 +71,7 @@ def real(params: "Params", rng: np.random.Generator) -> Batch:
             )
             programs.append(packets.join(parts))
     size = max(len(program["last"]) for program in programs)
-    return batch_of([packets.program(p.input, [program], size) for program in programs])
+    return packets.batch([packets.program(p.input, [program], size) for program in programs])
 
 
 _ROWS = 32

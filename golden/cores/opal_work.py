@@ -9,7 +9,7 @@ import numpy.typing as npt
 from narrowgauge.golden.arith import multimode_mul
 from narrowgauge.golden.cores import packets
 from narrowgauge.golden.cores.packets import Opcode, Out
-from narrowgauge.golden.cores.parsing import Command, Vector, read
+from narrowgauge.golden.cores.parsing import Command, Vector, programs
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units import mx_quantize
@@ -48,22 +48,16 @@ def beats_of_row(params: "Params", vector: Vector, w_high: int) -> int:
 
 def parsed(params: "Params", batch: Batch) -> list[list[Work]]:
     """The commands of each program; NOPs are left out."""
-    made = []
-    for number in range(len(batch["final"])):
-        beats = {name: values[number] for name, values in batch.items()}
-        beats["last"] = beats.pop("final")
-        commands = read(
-            beats,
-            payload=params.input,
-            q_lanes=params.q_lanes,
-            vector=params.vector,
-            head=params.head,
-            length=params.length,
-            row=lambda vector, high: beats_of_row(params, vector, high),
-            where=f"program {number}",
-        )
-        made.append([Work(command=command) for command in commands])
-    return made
+    listed = programs(
+        batch,
+        payload=params.input,
+        q_lanes=params.q_lanes,
+        vector=params.vector,
+        head=params.head,
+        length=params.length,
+        row=lambda vector, high: beats_of_row(params, vector, high),
+    )
+    return [[Work(command=command) for command in commands] for commands in listed]
 
 
 def quantised(params: "Params", works: list[Work], choice: list[tuple[int, int]]) -> None:

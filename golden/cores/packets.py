@@ -19,6 +19,7 @@ __all__ = [
     "Opcode",
     "Out",
     "Status",
+    "batch",
     "beats",
     "join",
     "load",
@@ -205,6 +206,13 @@ def program(payload: Payload, parts: Sequence[Batch], size: int) -> Batch:
     if count > size:
         raise UsageError(f"a program of {count} beats exceeds {size}")
     return join([made] + [nop(payload)] * (size - count))
+
+
+def batch(programs: Sequence[Batch]) -> Batch:
+    """Programs of as many beats each as a core's batch: a row a program, `last` named `final`."""
+    made = {name: np.stack([p[name] for p in programs]) for name in programs[0]}
+    made["final"] = made.pop("last")
+    return made
 
 
 def split(batch: Batch) -> list[Batch]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from narrowgauge.golden.cores.packets import (
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Payload
 
-__all__ = ["HELD", "Command", "Vector", "read"]
+__all__ = ["HELD", "Command", "Vector", "programs", "read"]
 
 HELD = 2
 """Vectors that the operand memory holds."""
@@ -159,4 +160,14 @@ def read(
             held.pop(0)
     if held:
         raise UsageError(f"{where} leaves {len(held)} vectors loaded")
+    return made
+
+
+def programs(batch: Batch, **core: Any) -> list[list[Command]]:
+    """The commands of each program of a batch (`packets.batch`); `core` is what `read` takes."""
+    made = []
+    for number in range(len(batch["final"])):
+        beats = {name: values[number] for name, values in batch.items()}
+        beats["last"] = beats.pop("final")
+        made.append(read(beats, where=f"program {number}", **core))
     return made

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import bf16_codes
+from narrowgauge.golden.formats import bf16_codes, bf16_values
 from narrowgauge.golden.llm.operand import power
 from narrowgauge.golden.units import bf16_dot
 
@@ -67,8 +67,7 @@ class Side:
         self.special = np.asarray((field == 255).any(axis=1))
         self.top = field.reshape(beats.shape).max(axis=2)
         distance = field.reshape(beats.shape) - self.top[:, :, None]
-        value = (beats.astype(np.uint32) << 16).view(np.float32)
-        value = np.where(self.special[:, None, None], np.float32(0), value)
+        value = np.where(self.special[:, None, None], np.float32(0), bf16_values(beats))
         # What float32 cannot hold lies below the window of every sum that bounds decide.
         with np.errstate(under="ignore"):
             self.values = (value / power(self.top - 127)[:, :, None]).astype(np.float32)

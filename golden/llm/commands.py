@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.cores import opal_core, opal_packets
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import BlockTensor, MXOpal, bf16_codes
+from narrowgauge.golden.formats import BlockTensor, MXOpal, bf16_codes, bf16_values
 from narrowgauge.golden.formats import quantize as to_blocks
 from narrowgauge.golden.llm.decoder import SITE_OF, Decoder
 from narrowgauge.golden.llm.elementwise import gated, rotary, rotate
@@ -142,15 +142,11 @@ def layer_commands(decoder: Decoder, layer: int, state: F32) -> LayerCommands:
                 expected=mixed[head],
             )
         )
-    now = state[-1:] + _values(matvec("attn_output", mixed.reshape(-1)))
+    now = state[-1:] + bf16_values(matvec("attn_output", mixed.reshape(-1)))
     x = bf16_codes(decoder.norm(now, f"blk.{layer}.ffn_norm"))[0]
     gate, up = matvec("ffn_gate", x), matvec("ffn_up", x)
-    now = now + _values(matvec("ffn_down", gated(gate, up)))
+    now = now + bf16_values(matvec("ffn_down", gated(gate, up)))
     return LayerCommands(commands=tuple(commands), before=state[-1], after=now[0])
-
-
-def _values(codes: Codes) -> F32:
-    return (codes.astype(np.uint32) << 16).view(np.float32)
 
 
 def packets_of(params: opal_core.Params, command: Matvec | Attend) -> tuple[Batch, Batch]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import MXOpal, bf16_codes, dequantize
+from narrowgauge.golden.formats import MXOpal, bf16_codes, bf16_values, dequantize
 from narrowgauge.golden.formats import quantize as to_blocks
 from narrowgauge.golden.llm import attention, bf16, opal
 from narrowgauge.golden.llm.elementwise import gated, rms_norm, rotary, rotate
@@ -194,10 +194,10 @@ class Decoder:
         block = f"blk.{layer}"
         x = Inputs(bf16_codes(self.norm(state, f"{block}.attn_norm")))
         mixed = Inputs(self._attention(layer, x, windows))
-        state = _added(state, self.matrix(layer, "attn_output")(mixed))
+        state = state + bf16_values(self.matrix(layer, "attn_output")(mixed))
         x = Inputs(bf16_codes(self.norm(state, f"{block}.ffn_norm")))
         gate, up = self.matrix(layer, "ffn_gate")(x), self.matrix(layer, "ffn_up")(x)
-        return _added(state, self.matrix(layer, "ffn_down")(Inputs(gated(gate, up))))
+        return state + bf16_values(self.matrix(layer, "ffn_down")(Inputs(gated(gate, up))))
 
     def hidden(self, ids: npt.NDArray[np.int64], step: Callable[[int], None] | None = None) -> F32:
         """Tokens of windows, (windows, tokens), to the normalised last state, (.., .., width).
@@ -225,7 +225,3 @@ class Decoder:
         return np.stack(
             [losses_of(s[:-1] @ embedding.T, row[1:]) for s, row in zip(state, ids, strict=True)]
         )
-
-
-def _added(state: F32, y: Codes) -> F32:
-    return state + (y.astype(np.uint32) << 16).view(np.float32)

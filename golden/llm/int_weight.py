@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats import bf16_values
 from narrowgauge.golden.llm.operand import power
 from narrowgauge.golden.units import w4a16_dot
 
@@ -63,8 +64,7 @@ def products(
     top = field.max(axis=2)
     bad_a = np.asarray((top == 255).any(axis=1))
     bad_w = np.asarray((scales == 255).any(axis=1))
-    value = (beats.astype(np.uint32) << 16).view(np.float32)
-    value = np.where(bad_a[:, None, None], np.float32(0), value)
+    value = np.where(bad_a[:, None, None], np.float32(0), bf16_values(beats))
     distance = top[:, :, None] - field
     values = np.where(distance < _FAR, value / power(top - 127)[:, :, None], 0.0)
     significand = (beats & 0x7F).astype(np.int64) | 0x80

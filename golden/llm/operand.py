@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import BlockTensor, MXOpal
+from narrowgauge.golden.formats import BlockTensor, MXOpal, bf16_values
 
 __all__ = ["NONE", "Operand", "power"]
 
@@ -161,8 +161,7 @@ class Operand:
     @cached_property
     def slot_values(self) -> npt.NDArray[np.float32]:
         """(rows, blocks, n): outliers as numbers, 0 where not kept."""
-        value = (self.outliers.astype(np.uint32) << 16).view(np.float32)
-        return np.where(self.kept, value, np.float32(0))
+        return np.where(self.kept, bf16_values(self.outliers), np.float32(0))
 
     def values(self, block: int, rows: npt.NDArray[np.integer] | slice) -> Floats:
         """All elements' values in one block, (rows, k)."""

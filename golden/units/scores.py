@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden import samples
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats import bf16_codes, bf16_values
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units.stimuli import SPECIAL_BF16, random_bf16
 
@@ -46,13 +47,12 @@ def rows_of(last: Ints) -> Rows:
 
 def to_bf16(values: Floats) -> Ints:
     """Finite numbers to bf16 codes, to nearest, ties to even, by way of float32."""
-    bits = values.astype(np.float32).view(np.uint32).astype(np.int64)
-    return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return bf16_codes(values.astype(np.float32)).astype(np.int64)
 
 
 def from_bf16(codes: npt.NDArray[np.integer]) -> Floats:
     """bf16 codes to numbers."""
-    return (codes.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    return bf16_values(codes.astype(np.uint16)).astype(np.float64)
 
 
 def real_scores(name: str, spread: float) -> Floats:

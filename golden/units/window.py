@@ -16,7 +16,7 @@ import numpy.typing as npt
 from narrowgauge.golden.arith import fp_add
 from narrowgauge.golden.formats import FloatFormat, Overflow, Rounding, get, vector
 
-__all__ = ["FP32", "FP32_ADD", "accumulate", "align", "convert"]
+__all__ = ["FP32", "FP32_ADD", "accumulate", "align", "convert", "to_bf16"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -77,3 +77,8 @@ def accumulate(terms: Ints, last: Ints) -> Ints:
         sums = fp_add.model(FP32_ADD, {"a": totals[dots], "b": terms[numbers]})
         totals[dots] = sums["o"]
     return totals
+
+
+def to_bf16(result: Ints) -> Ints:
+    """FP32 codes of dot products to bf16, RNE; NaN stays NaN, as theirs is canonical."""
+    return (result + 0x7FFF + ((result >> 16) & 1)) >> 16
