@@ -9,15 +9,13 @@ sum in its exponent alone. One conversion and one FP32 addition a beat follow
 Latency 3, one beat a cycle.
 """
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.units.w4a16_dot import Params
-from narrowgauge.hdl.arith.carry_save import CarrySave
-from narrowgauge.hdl.arith.sorting import largest
 from narrowgauge.hdl.stream import StreamUnit
-from narrowgauge.hdl.units.window import Accumulator, Bf16Operand, align, any_of
+from narrowgauge.hdl.units.window import Bf16Operand, align, sum_of_lanes
 
 __all__ = ["W4a16Dot"]
 
@@ -103,40 +101,13 @@ class W4a16Dot(StreamUnit):
         """Lanes, alignment, sum, register, accumulator."""
         m = Module()
         p = self._params
-        beat = self.i.payload
         lanes = [_Lane(p.w_bits, p.shift) for _ in range(p.lanes)]
-        reference = Signal(8)
-        size = 8 + p.w_bits - 1 + p.shift + 1 + (p.lanes - 1).bit_length()
-        m.submodules.largest = top = Module()
-        m.submodules.sum = adders = Module()
-        window = CarrySave(adders, size, "window")
-        for i, lane in enumerate(lanes):
-            m.submodules[f"lane{i}"] = lane
-            m.d.comb += [lane.a.eq(beat.a[i]), lane.w.eq(beat.w[i]), lane.reference.eq(reference)]
-            # One's complement lacks one in the last place where it is negative.
-            window.add(Cat(lane.term, lane.sign).as_signed())
-            window.add_bit(lane.sign, 0)
-        m.d.comb += reference.eq(largest(top, [lane.field for lane in lanes], "largest"))
-
-        m.submodules.accumulator = accumulator = Accumulator(total=size, fraction=p.fraction)
-        held = Signal.like(accumulator.i.payload, reset_less=True)
-        valid = Signal()
-        total = window.total()
-        run = accumulator.i.ready
-        m.d.comb += [
-            self.i.ready.eq(run),
-            accumulator.i.valid.eq(valid),
-            accumulator.i.payload.eq(held),
-        ]
-        with m.If(run):
-            m.d.sync += [
-                valid.eq(self.i.valid),
-                held.total.eq(total),
-                held.exponent.eq(reference + beat.w_scale),
-                held.nan.eq(beat.w_scale.all() | any_of([lane.nan for lane in lanes])),
-                held.pos_inf.eq(any_of([lane.pos_inf for lane in lanes])),
-                held.neg_inf.eq(any_of([lane.neg_inf for lane in lanes])),
-                held.last.eq(beat.last),
-            ]
-        wiring.connect(m, accumulator.o, wiring.flipped(self.o))
+        sum_of_lanes(
+            m,
+            self,
+            lanes,
+            operands=("a", "w"),
+            fraction=p.fraction,
+            scale=self.i.payload.w_scale,
+        )
         return m

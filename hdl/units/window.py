@@ -1,16 +1,21 @@
 """The window sum of `golden.units.window` in hardware: aligned terms, conversion, accumulation."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from narrowgauge.golden.arith.fp_add import Params as AddParams
 from narrowgauge.golden.arith.int_to_fp import Params as ConvertParams
+from narrowgauge.hdl.arith.carry_save import CarrySave
 from narrowgauge.hdl.arith.fp_add import FpAdd
 from narrowgauge.hdl.arith.int_to_fp import IntToFp
 from narrowgauge.hdl.arith.shifter import saturated
+from narrowgauge.hdl.arith.sorting import largest
+from narrowgauge.hdl.stream import StreamUnit
 
-__all__ = ["Accumulator", "Bf16Operand", "align", "any_of", "block_sum"]
+__all__ = ["Accumulator", "Bf16Operand", "align", "any_of", "block_sum", "sum_of_lanes"]
 
 
 def any_of(bits: list[Value]) -> Value:
@@ -151,3 +156,62 @@ class Accumulator(wiring.Component):
             with m.If(term_valid):
                 m.d.sync += [total.eq(add.o), fresh.eq(term_last)]
         return m
+
+
+def sum_of_lanes(
+    m: Module,
+    unit: StreamUnit,
+    lanes: list[Any],
+    *,
+    operands: tuple[str, str],
+    fraction: int,
+    scale: Value | None = None,
+) -> None:
+    """A unit whose beat is one window of products: lanes, their sum, register, accumulator.
+
+    Parameters
+    ----------
+    unit : streams `i`, with `operands` as arrays and `last`, and `o`
+    lanes : components with the inputs `operands` and `reference`, and the outputs `field`, `term`
+        in one's complement with its `sign`, `nan`, `pos_inf`, `neg_inf`
+    fraction : fraction bits of the window
+    scale : E8M0 of the whole beat, of which 255 is NaN
+    """
+    beat = unit.i.payload
+    term = len(lanes[0].term)
+    reference = Signal(len(lanes[0].reference))
+    size = term + 1 + (len(lanes) - 1).bit_length()
+    m.submodules.largest = top = Module()
+    m.submodules.sum = adders = Module()
+    window = CarrySave(adders, size, "window")
+    for i, lane in enumerate(lanes):
+        m.submodules[f"lane{i}"] = lane
+        m.d.comb += [getattr(lane, name).eq(beat[name][i]) for name in operands]
+        m.d.comb += lane.reference.eq(reference)
+        # One's complement lacks one in the last place where it is negative.
+        window.add(Cat(lane.term, lane.sign).as_signed())
+        window.add_bit(lane.sign, 0)
+    m.d.comb += reference.eq(largest(top, [lane.field for lane in lanes], "largest"))
+
+    m.submodules.accumulator = accumulator = Accumulator(total=size, fraction=fraction)
+    held = Signal.like(accumulator.i.payload, reset_less=True)
+    valid = Signal()
+    total = window.total()
+    run = accumulator.i.ready
+    nan = any_of([lane.nan for lane in lanes])
+    m.d.comb += [
+        unit.i.ready.eq(run),
+        accumulator.i.valid.eq(valid),
+        accumulator.i.payload.eq(held),
+    ]
+    with m.If(run):
+        m.d.sync += [
+            valid.eq(unit.i.valid),
+            held.total.eq(total),
+            held.exponent.eq(reference if scale is None else reference + scale),
+            held.nan.eq(nan if scale is None else scale.all() | nan),
+            held.pos_inf.eq(any_of([lane.pos_inf for lane in lanes])),
+            held.neg_inf.eq(any_of([lane.neg_inf for lane in lanes])),
+            held.last.eq(beat.last),
+        ]
+    wiring.connect(m, accumulator.o, wiring.flipped(unit.o))
