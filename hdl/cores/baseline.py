@@ -10,15 +10,16 @@ probabilities go to the memory; rows of V wait until all are there.
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from narrowgauge.golden.arith.fp_mul import Params as MulParams
 from narrowgauge.golden.cores.bf16_core import Params as Bf16Params
 from narrowgauge.golden.cores.w4a16_core import Params as W4a16Params
 from narrowgauge.hdl.arith.fp_mul import FpMul
 from narrowgauge.hdl.cores.collector import Collector
-from narrowgauge.hdl.cores.control import HEADER, Control, Limits
+from narrowgauge.hdl.cores.control import Control, Limits
 from narrowgauge.hdl.cores.elements import Elements
+from narrowgauge.hdl.cores.frame import receive, rounding, route
 from narrowgauge.hdl.cores.queue import Queue
 from narrowgauge.hdl.stream import StreamUnit
 from narrowgauge.hdl.units.bf16_softmax import Bf16Softmax
@@ -57,7 +58,6 @@ class BaselineCore(StreamUnit):
         m = Module()
         p = self._params
         beat = self.i.payload
-        word = Signal(p.word.bits)
         m.submodules.control = control = Control(
             Limits(
                 q_lanes=p.q_lanes,
@@ -82,30 +82,20 @@ class BaselineCore(StreamUnit):
         if self.scaled:
             tag_of |= {"plain": 1, "row_scale": 16}
         m.submodules.tags = tags = Queue(data.StructLayout(tag_of), dot.latency + 2)
-        wiring.connect(m, control.orders, collector.orders)
-        wiring.connect(m, collector.o, wiring.flipped(self.o))
+        receive(m, self, control, collector, p.q_lanes)
 
         # A row of V waits for the probabilities.
         open_, run = Signal(), Signal()
         m.d.comb += [
-            word.eq(Cat(beat.word)),
-            control.valid.eq(self.i.valid),
-            control.header.eq(data.View(HEADER, word[: HEADER.size])),
-            control.last.eq(beat.last),
-            self.i.ready.eq(control.ready),
             open_.eq((control.rows | (control.values & elements.shares_ready)) & tags.i.ready),
             run.eq(open_ & dot.i.ready),
             control.take.eq(Mux(control.stream, collector.beats.ready, run)),
             control.operand.eq(elements.ready),
         ]
 
-        # LOAD and PASS.
-        chunk = collector.beats.payload
+        # Vectors loaded.
         stored = collector.stored
         m.d.comb += [
-            collector.beats.valid.eq(self.i.valid & control.stream),
-            chunk.last.eq(control.ends),
-            chunk.status.eq(control.status),
             elements.write.eq(collector.store),
             elements.data.eq(Cat(stored.x)),
             elements.write_end.eq(stored.end),
@@ -113,9 +103,6 @@ class BaselineCore(StreamUnit):
             elements.pop.eq(control.pop),
             elements.restart.eq(control.restart),
         ]
-        for j in range(p.q_lanes):
-            there = ~control.final | (control.tail >= j) if j else 1
-            m.d.comb += chunk.x[j].eq(Mux(there, word[16 * j : 16 * (j + 1)], 0))
 
         # Rows.
         row_end = Signal()
@@ -138,22 +125,10 @@ class BaselineCore(StreamUnit):
 
         # Results.
         made = tags.o.payload
-        fp32 = dot.o.payload.result
         rounded = Signal(16)
         result = collector.rows.payload
-        m.d.comb += [
-            rounded.eq(fp32[16:] + (fp32[15] & (fp32[16] | fp32[:15].any()))),
-            result.x.eq(rounded),
-            result.last.eq(made.last),
-            result.drop.eq(made.drop),
-            result.status.eq(made.status),
-            collector.rows.valid.eq(dot.o.valid & ~made.score),
-            softmax.i.valid.eq(dot.o.valid & made.score),
-            softmax.i.payload.x.eq(rounded),
-            softmax.i.payload.last.eq(made.last),
-            dot.o.ready.eq(Mux(made.score, softmax.i.ready, collector.rows.ready)),
-            tags.o.ready.eq(dot.o.valid & dot.o.ready),
-        ]
+        m.d.comb += [rounded.eq(rounding(dot.o.payload.result)), result.x.eq(rounded)]
+        route(m, tags, dot, softmax, collector, rounded)
         if self.scaled:
             m.submodules.scale = scale = FpMul(MulParams(exp_bits=8, man_bits=7))
             m.d.comb += [

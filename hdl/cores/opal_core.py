@@ -10,13 +10,14 @@ cell, high ones two; where the mode takes fewer, a word serves two beats.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from narrowgauge.golden.arith.fp_mul import Params as MulParams
 from narrowgauge.golden.cores.opal_core import Params
 from narrowgauge.hdl.arith.fp_mul import FpMul
 from narrowgauge.hdl.cores.collector import Collector
-from narrowgauge.hdl.cores.control import HEADER, Control, Limits
+from narrowgauge.hdl.cores.control import Control, Limits
+from narrowgauge.hdl.cores.frame import receive, rounding, route
 from narrowgauge.hdl.cores.operands import Operands
 from narrowgauge.hdl.cores.queue import Queue
 from narrowgauge.hdl.stream import StreamUnit
@@ -60,7 +61,6 @@ class OpalCore(StreamUnit):
         m = Module()
         p = self._params
         beat = self.i.payload
-        word = Signal(p.word_bits)
         m.submodules.control = control = Control(
             Limits(
                 q_lanes=p.q_lanes,
@@ -79,38 +79,18 @@ class OpalCore(StreamUnit):
             output=p.output, head=p.head, quantiser=p.quantiser
         )
         m.submodules.tags = tags = Queue(_TAG, _ROWS)
-        wiring.connect(m, control.orders, collector.orders)
-        wiring.connect(m, collector.o, wiring.flipped(self.o))
-        m.d.comb += [
-            word.eq(Cat(beat.word)),
-            control.valid.eq(self.i.valid),
-            control.header.eq(data.View(HEADER, word[: HEADER.size])),
-            control.last.eq(beat.last),
-            self.i.ready.eq(control.ready),
-            control.take.eq(
+        word = receive(m, self, control, collector, p.q_lanes)
+        m.d.comb += control.take.eq(
+            Mux(
+                control.stream,
+                collector.beats.ready,
                 Mux(
-                    control.stream,
-                    collector.beats.ready,
-                    Mux(
-                        control.rows,
-                        dot.i.ready & tags.i.ready,
-                        softmax.o.valid & attend.i.ready,
-                    ),
-                )
-            ),
-        ]
-
-        # LOAD and PASS.
-        elements = collector.beats.payload
-        m.d.comb += [
-            collector.beats.valid.eq(self.i.valid & control.stream),
-            elements.last.eq(control.ends),
-            elements.status.eq(control.status),
-        ]
-        for j in range(p.q_lanes):
-            there = ~control.final | (control.tail >= j) if j else 1
-            x = word[16 * j : 16 * (j + 1)]
-            m.d.comb += elements.x[j].eq(Mux(there, x, 0))
+                    control.rows,
+                    dot.i.ready & tags.i.ready,
+                    softmax.o.valid & attend.i.ready,
+                ),
+            )
+        )
 
         # Rows.
         m.submodules.operand = chosen = Module()
@@ -138,27 +118,17 @@ class OpalCore(StreamUnit):
 
         # Results.
         made = tags.o.payload
-        fp32 = dot.o.payload.result
         rounded = Signal(16)
         # What the accumulator holds in between does not move the multiplier.
         with m.If(dot.o.valid):
-            m.d.comb += rounded.eq(fp32[16:] + (fp32[15] & (fp32[16] | fp32[:15].any())))
+            m.d.comb += rounded.eq(rounding(dot.o.payload.result))
         m.submodules.scale = scale = FpMul(MulParams(exp_bits=8, man_bits=7))
-        row = collector.rows.payload
         m.d.comb += [
             scale.a.eq(rounded),
             scale.b.eq(made.row_scale),
-            row.x.eq(scale.o),
-            row.last.eq(made.last),
-            row.drop.eq(made.drop),
-            row.status.eq(made.status),
-            collector.rows.valid.eq(dot.o.valid & ~made.score),
-            softmax.i.valid.eq(dot.o.valid & made.score),
-            softmax.i.payload.x.eq(rounded),
-            softmax.i.payload.last.eq(made.last),
-            dot.o.ready.eq(Mux(made.score, softmax.i.ready, collector.rows.ready)),
-            tags.o.ready.eq(dot.o.valid & dot.o.ready),
+            collector.rows.payload.x.eq(scale.o),
         ]
+        route(m, tags, dot, softmax, collector, rounded)
 
         # Attention: a row of V with its code; what is left of a cut one is thrown away.
         code, position = softmax.o.payload, attend.i.payload
