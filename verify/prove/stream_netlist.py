@@ -32,6 +32,8 @@ _STEPS = (
     "dffunmap",
     "techmap",
     "opt_clean",
+    # What `opt` found that nothing depends on; ABC takes 0 for it in synthesis as well.
+    "setundef -zero",
     "aigmap",
     "opt_clean",
     "write_aiger -ascii -symbols out.aag",
