@@ -186,14 +186,15 @@ def _real(params: Any, rng: np.random.Generator) -> list[list[Batch]]:
     for name in sorted(sample.activations):
         tokens = sample.activations[name]
         width = min(tokens.shape[1], params.vector)
-        rows = params.rows(sample.weights[name][:, :width])
-        count = len(sample.weights[name])
+        weights = sample.weights[name][:, :width]
         head = tokens[1:, : params.head]
         seen = min(len(head), params.length)
         keys, values = params.rows(head[:seen]), params.rows(head[:seen].T.copy())
         for token in np.sort(rng.permutation(np.arange(1, len(tokens)))[:_TOKENS]):
             parts = []
-            for _ in range(2):
+            for count in packets.REAL_ROWS:
+                # The sample has fewer: they come in turn.
+                rows = params.rows(weights[np.arange(count) % len(weights)])
                 parts.append(load(params, tokens[token, :width]))
                 parts.append(matvec(params, rows, count))
             parts.append(load(params, head[token - 1]))

@@ -34,13 +34,14 @@ def real(params: "Params", rng: np.random.Generator) -> Batch:
         for token in np.sort(rng.permutation(np.arange(1, len(tokens)))[:8]):
             parts = []
             x = tokens[token, :width].astype(np.int64)
-            for a_high in (False, True):
-                count = min(len(rows.scales), _ROWS >> int(a_high))
+            for a_high, count in zip((False, True), packets.REAL_ROWS, strict=True):
+                # The sample has fewer: they come in turn.
+                index = np.arange(count) % len(rows.scales)
                 chosen = Rows(
-                    codes=rows.codes[:count],
-                    scales=rows.scales[:count],
-                    outliers=rows.outliers[:count],
-                    positions=rows.positions[:count],
+                    codes=rows.codes[index],
+                    scales=rows.scales[index],
+                    outliers=rows.outliers[index],
+                    positions=rows.positions[index],
                 )
                 parts.append(opal_packets.load(p, x, high=a_high))
                 parts.append(
@@ -73,8 +74,5 @@ def real(params: "Params", rng: np.random.Generator) -> Batch:
     size = max(len(program["last"]) for program in programs)
     return packets.batch([packets.program(p.input, [program], size) for program in programs])
 
-
-_ROWS = 32
-"""Rows of weights that meet a low vector in a real program; a high one meets half of them."""
 
 _POSITIONS = 48

@@ -15,6 +15,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Field, Payload
 
 __all__ = [
+    "REAL_ROWS",
     "Header",
     "Opcode",
     "Out",
@@ -34,6 +35,13 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 
 HEADER_BITS = 56
+
+REAL_ROWS = (96, 48)
+"""Rows of weights that meet each real vector, first in the low width, then in the high one.
+
+A decoder layer has about two products with a low vector for each with a high one, and hundreds of
+rows or more for a vector.
+"""
 
 
 class Opcode(IntEnum):

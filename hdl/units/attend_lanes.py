@@ -145,7 +145,8 @@ class Shared(_Lanes):
             ahead.eq(Mux(turn, Mux(end, 0, part + 1), part)),
             chosen.eq(self.v.word_select(part, count * p.v_bits)),
             read.addr.eq(ahead),
-            read.en.eq(1),
+            # The word stays on the port until another one is wanted.
+            read.en.eq(turn),
             write.addr.eq(part),
             write.en.eq(self.work),
             self.acc.eq(read.data.word_select(place, p.width)),
