@@ -2,8 +2,8 @@
 
 The error is that of the outputs, tr(D H D^T) with D the error of the weights and H = X^T X:
 
-1. Columns kept in bf16: of each block the n with the largest h_j sum_r d_rj^2, h the diagonal of
-   H and d the error of plain quantisation (OWQ's sensitivity).
+1. Columns kept in bf16: those with the largest h_j sum_r d_rj^2, h the diagonal of H and d the
+   error of plain quantisation (OWQ's sensitivity); at most n of a block, and `most` in all.
 2. Scales: of each row the mantissa of `row_scale`, and of each block the exponent, that give the
    least sum of h_j d_rj^2 over the elements that are left.
 3. Codes: to nearest even; with `compensate` column after column, the error of each spread over the
@@ -47,6 +47,7 @@ def quantize(
     bits: int,
     k: int = 128,
     n: int = 4,
+    most: int | None = None,
     compensate: bool = True,
     damping: float = 0.01,
 ) -> OwqWeights:
@@ -59,7 +60,8 @@ def quantize(
         None weighs all columns alike
     bits : bits of a code, 2..8
     k : elements a block, a power of two, 2..1024
-    n : columns of a block kept in bf16, 0..k-1
+    n : slots of a block for columns kept in bf16, 0..k-1
+    most : columns kept in all, at least 0; None fills the slots
     compensate : spread the error of each column over those to come
     damping : share of the mean of H's diagonal that is added to it for that, above 0
 
@@ -68,6 +70,8 @@ def quantize(
     UsageError : wrong shapes, dtypes or numbers, or values that are not finite
     """
     _check(weights, hessian, bits, k, n, damping)
+    if most is not None and most < 0:
+        raise UsageError(f"most must be at least 0, got {most}")
     rows, columns = weights.shape
     blocks = -(-columns // k)
     moments = np.eye(columns) if hessian is None else hessian
@@ -89,7 +93,7 @@ def quantize(
     )
     kept = np.zeros((blocks, k), np.bool_)
     if n:
-        kept = columns_kept(matrix, n)
+        kept = columns_kept(matrix, n, kept.size if most is None else most)
     rest = without(matrix, kept)
     mantissa = mantissas(rest)
     exponent = exponents(rest, mantissa)

@@ -114,8 +114,11 @@ def exponents(matrix: Matrix, mantissa: F64) -> Ints:
     return np.maximum(best, best.max(axis=1, keepdims=True) - _SPAN)
 
 
-def columns_kept(matrix: Matrix, n: int) -> Bools:
-    """Which columns are kept in bf16, shape (blocks, k): at most n a block, none without error."""
+def columns_kept(matrix: Matrix, n: int, most: int) -> Bools:
+    """Which columns are kept in bf16, shape (blocks, k): those with the largest error.
+
+    At most n a block and `most` in all, none without error.
+    """
     mantissa = mantissas(matrix)
     step = np.ldexp(mantissa[:, None], exponents(matrix, mantissa))[:, :, None]
     codes = np.clip(np.rint(matrix.weights / step), -matrix.limit, matrix.limit)
@@ -124,4 +127,7 @@ def columns_kept(matrix: Matrix, n: int) -> Bools:
     first = np.argsort(-total, axis=1, kind="stable")[:, :n]
     kept = np.zeros(total.shape, np.bool_)
     np.put_along_axis(kept, first, True, axis=1)
-    return kept & (total > 0)
+    total *= kept
+    flat = np.zeros(total.size, np.bool_)
+    flat[np.argsort(-total, axis=None, kind="stable")[:most]] = True
+    return flat.reshape(total.shape) & (total > 0)

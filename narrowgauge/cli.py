@@ -183,7 +183,7 @@ def _scoring(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--calibration", metavar="FILE",
-        help="what weights are quantised for, its first two windows at most (default: what "
+        help="what weights are quantised for, its first 16 windows at most (default: what "
         "follows the windows in the text)",
     )  # fmt: skip
     sub.add_argument("--window", type=_count, default=256, metavar="N", help="tokens a window")

@@ -21,7 +21,10 @@ __all__ = ["Calibration", "Language", "load", "passage", "sources"]
 Ints = npt.NDArray[np.int64]
 
 _FIELDS = ("codes", "scales", "outliers", "positions", "row_scale")
-_OWQ = ("golden.owq", "golden.owq_quantize", "golden.llm.calibrate", "golden.samples.llama")
+_OWQ = (
+    *("golden.owq", "golden.owq_quantize", "golden.owq_search"),
+    *("golden.llm.calibrate", "golden.samples.llama"),
+)
 
 
 def sources(*modules: str) -> str:

@@ -33,6 +33,9 @@ FLOAT = "fp32"
 DEFAULT = (FLOAT, "bf16", "w4a16", "w4a4_7", "w4a4_7_log2", "mxint4", "mxfp4", "nvfp4")
 """Schemes of the quick setting."""
 
+_CALIBRATION = 16
+"""Most windows that weights are quantised for."""
+
 _ARITHMETIC = (
     *(
         f"golden.llm.{name}"
@@ -149,8 +152,8 @@ def _cut(language: Language, request: Request) -> tuple[Ints, Ints, dict[str, An
     scored, rest = ids[:need].reshape(request.windows, request.window), ids[need:]
     if request.calibration is not None:
         rest = language.tokens(request.calibration)
-    # A few windows of a long text; what there is of a short one.
-    count = min(2, max(1, len(rest) // request.window))
+    # Some windows of a long text; what there is of a short one.
+    count = min(_CALIBRATION, max(1, len(rest) // request.window))
     rest = rest[: count * request.window].reshape(count, -1) if len(rest) >= count else rest[:0]
     said = {
         "calibration": "the rest of the text" if request.calibration is None else "its own text",

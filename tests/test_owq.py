@@ -121,6 +121,21 @@ def test_columns_that_activations_make_important_stay_in_bf16() -> None:
     assert kept_columns(quantize(weights, np.diag(h), bits=3)) == [5, 9]
 
 
+def test_few_columns_of_the_whole_matrix() -> None:
+    weights, _ = case(columns=256)
+    h = np.ones(256)
+    h[[3, 77]], h[130] = 1e4, 1e5
+    every = kept_columns(quantize(weights, np.diag(h), bits=3, n=1))
+    assert len(every) == 2
+    assert every[1] == 130
+    assert kept_columns(quantize(weights, np.diag(h), bits=3, n=1, most=1)) == [130]
+    # The slots are the same, whether they are in use or not.
+    made = quantize(weights, np.diag(h), bits=3, most=0)
+    assert made.n == 4
+    assert not made.outliers.any()
+    assert kept_columns(quantize(weights, np.diag(h), bits=3, most=3)) == [3, 77, 130]
+
+
 @pytest.mark.parametrize(("bits", "low"), [(3, 3), (5, 3), (4, 4), (7, 4)])
 def test_is_the_w_side_of_the_dot_product(bits: int, low: int) -> None:
     weights, hessian = case(rows=7, columns=200)
@@ -206,6 +221,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (GOOD, {"bits": 1}, "bits must be 2..8, got 1"),
     (GOOD, {"k": 12}, "k must be a power of two in 2..1024, got 12"),
     (GOOD, {"n": 128}, "n must be 0..k-1 with k=128, got 128"),
+    (GOOD, {"most": -1}, "most must be at least 0, got -1"),
     (GOOD, {"damping": 0.0}, "damping must be above 0, got 0.0"),
     (
         GOOD,
