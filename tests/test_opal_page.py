@@ -1,13 +1,17 @@
 """The page of the OPAL core: its tables are those of the tracked figures."""
 
 import json
+from pathlib import Path
+
+import pytest
 
 from tests.reference import opal
 
 
-def test_the_page_shows_them() -> None:
-    page = opal.PAGE.read_text(encoding="utf-8")
-    assert page == opal.write(page), "python -m tests.reference.opal"
+@pytest.mark.parametrize("page", opal.PAGES, ids=lambda page: page.stem)
+def test_the_pages_show_them(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == opal.write(text, opal.PAGES[page]), "python -m tests.reference.opal"
 
 
 def test_a_whole_layer_was_compared() -> None:
@@ -23,3 +27,19 @@ def test_modules_belong_to_parts() -> None:
     assert opal.part("dot.outliers") == opal.part("scale") == "floating point"
     assert opal.part("collector.quantise.codes") == "quantiser"
     assert opal.part("collector") == opal.part("control") == "control and buffers"
+
+
+def test_claims_of_the_paper() -> None:
+    data = opal.load()
+    assert set(data["cores"]) == set(opal.CORES)
+    bf16, four, three = "bf16_core/l128", "opal_core/p47_l128", "opal_core/p35_l128"
+    # 2.4 to 3.1 times smaller, 1.6 to 2.2 times less energy.
+    assert opal.ratio(data, bf16, four, "area") > 2.4
+    assert opal.ratio(data, bf16, three, "area") > 3.1
+    for core in (four, three):
+        assert opal.ratio(data, bf16, core, "energy") > 2.2
+        assert opal.ratio(data, bf16, core, "energy with memories") > 2.2
+    for name, core in data["cores"].items():
+        ge = sum(area for area, _ in core["parts"].values())
+        assert abs(ge - core["speed_ge"]) < 0.02 * ge, name
+        assert abs(sum(pj for _, pj in core["parts"].values()) - core["pj"]) < 0.01 * core["pj"]

@@ -19,6 +19,7 @@ from narrowgauge.store import DEFAULT, Result, Store
 from narrowgauge.sweep import Progress
 from narrowgauge.synth import origin
 from tests.reference import PENDING, README
+from tests.reference.opal import CORES
 
 __all__ = [
     "BEGIN",
@@ -41,9 +42,9 @@ PAGE = ROOT / "docs" / "measurements.md"
 BEGIN, END = "<!-- measures:begin -->", "<!-- measures:end -->"
 """Around the README's table of them."""
 MEASURED = ("area", "delay", "energy", "gates", "verify", "proof")
-"""Of every point of the registry."""
+"""Of every point of the registry but `CORES`, which have figures of their own (`opal`)."""
 LARGE = ("area", "delay", "energy", "verify")
-"""Of a core's points but the first, and of `STOOD_FOR`: other points stand for them in the rest."""
+"""Of `STOOD_FOR`: other points stand for them in the rest."""
 STOOD_FOR = (
     *("opal_dot/p47_l128", "opal_dot/p35_l128", "w4a16_dot/l128", "log2_softmax/c4_t1024"),
     *("bf16_softmax/t1024", "shift_attend/c4_d64", "shift_attend/c4_d64_s4", "shift_attend/c3_d8"),
@@ -77,9 +78,9 @@ def sweep(named: Sequence[str] = ()) -> None:
 
 def wanted(point: registry.Point) -> tuple[str, ...]:
     """The measures that are taken of a point."""
-    first = next(iter(point.entry.points))
-    brief = (point.entry.layer == "cores" and point.name != first) or point.full_name in STOOD_FOR
-    taken = LARGE if brief else MEASURED
+    if point.full_name in CORES:
+        return ()
+    taken = LARGE if point.full_name in STOOD_FOR else MEASURED
     mutated = {point.entry.name, point.full_name} & {*MUTATED}
     return (*taken, "mutation") if mutated else taken
 

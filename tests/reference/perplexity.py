@@ -37,6 +37,12 @@ def perplexity(data: dict[str, Any], name: str) -> float:
     return float(np.exp(np.mean(data["schemes"][name]["losses"])))
 
 
+def _widths(policy: dict[str, Any]) -> str:
+    """What a policy for all layers says of the activations."""
+    low = [site for site, choice in policy["inputs"].items() if choice == "low"]
+    return f"low only at {', '.join(low)}"
+
+
 def table(data: dict[str, Any]) -> str:
     """A row a scheme: perplexity with either softmax, and how far each is from float32 and A16."""
     rows = []
@@ -62,6 +68,16 @@ def table(data: dict[str, Any]) -> str:
                 cell(f"{name}_log2", weights) if weights else "",
             )
         )
+    for chosen in data["policies"]:
+        name = chosen["scheme"]
+        label = f"`{name.removesuffix('_log2')}`, {_widths(chosen['policy'])}"
+        value = float(np.exp(np.mean(chosen["losses"])))
+        narrow = f"{value - perplexity(data, f'{name[:2]}a16'):+.2f}"
+        if name.endswith("_log2"):
+            rows.append((label, "", "", "", f"{value:.2f}", narrow))
+        else:
+            over = f"{value - perplexity(data, 'fp32'):+.2f}"
+            rows.append((label, f"{value:.2f}", over, narrow, "", ""))
     head = ("scheme", "perplexity", "over fp32", "over A16", "log2 softmax", "over A16")
     c = data["configuration"]
     made = "with" if c["compensate"] else "without"
@@ -81,14 +97,21 @@ def render(data: dict[str, Any], page: str) -> str:
 
 
 def main(paths: Sequence[str]) -> None:
-    """Take recorded files into the tracked one and into the page."""
-    merged: dict[str, Any] = {"configuration": None, "schemes": {}}
+    """Take recorded files into the tracked one and into the page; those with a policy are rows."""
+    merged: dict[str, Any] = {"configuration": None, "schemes": {}, "policies": []}
     for path in paths:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-        if merged["configuration"] not in (None, data["configuration"]):
+        policy = data["configuration"]["policy"]
+        common = data["configuration"] | {"policy": None}
+        if merged["configuration"] not in (None, common):
             raise SystemExit(f"{path} has another configuration than the files before it")
-        merged["configuration"] = data["configuration"]
-        merged["schemes"] |= data["schemes"]
+        merged["configuration"] = common
+        if policy is None:
+            merged["schemes"] |= data["schemes"]
+            continue
+        for name, found in data["schemes"].items():
+            row = {"scheme": name, "policy": policy, "losses": found["losses"]}
+            merged["policies"].append(row)
     DATA.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(render(merged, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
