@@ -8,7 +8,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import MXOpal, quantize
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units import log2_softmax
-from narrowgauge.golden.units.scores import rows_of
+from narrowgauge.golden.units.scores import powers, rows_of
 
 __all__ = ["attend_vectors"]
 
@@ -68,11 +68,11 @@ def _row(
     most = (1 << bits) - 1
     size = int(rng.integers(1, 1 + min(length, 24 if rng.random() < 0.9 else 200)))
     kind = rng.random()
-    if kind < 0.1:
+    brink = kind < 0.2
+    if brink:
         # Probabilities that reach the limit, or stop just short of it.
-        size = (1 << sum_bits) + int(rng.integers(0, 3)) - 1
-        code = np.zeros(size, np.int64)
-        code[-1] = rng.choice([0, 1, most])
+        code = powers(rng, (1 << (most + sum_bits)) - int(rng.integers(0, 2)), most)
+        size = len(code)
     elif kind < 0.5:
         code = rng.integers(0, most + 1, size)
     else:
@@ -91,13 +91,15 @@ def _row(
     reference = int(rng.choice([int(rng.integers(1, 255)), 127, int(rng.integers(0, 24)), 254]))
     near = np.minimum((rng.exponential(1, size) * rng.choice([0, 1, 4, 30])).astype(np.int64), 255)
     scale = np.maximum(reference - near, 0)
-    if shape > 0.9 and size > 1:
+    if shape > 0.9 and size > 1 and not brink:
         # The second half takes back the first, but for a bit.
         half = size // 2
         v[half : 2 * half], code[half : 2 * half] = -v[:half], code[:half]
         scale[half : 2 * half] = scale[:half]
         v[half] = np.clip(v[half] + rng.integers(-1, 2, lanes), -top, top)
     zero = (rng.random(size) < rng.choice([0, 0, 0.3, 1], p=[0.4, 0.3, 0.2, 0.1])).astype(np.int64)
+    if brink:
+        zero[:] = 0
     nan = np.zeros(size, np.int64)
     marks = np.full(size, reference)
     fault = rng.random()

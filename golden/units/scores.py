@@ -11,7 +11,7 @@ from narrowgauge.golden.formats import bf16_codes, bf16_values
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units.stimuli import SPECIAL_BF16, random_bf16
 
-__all__ = ["Rows", "real_scores", "rows_of", "score_vectors", "to_bf16"]
+__all__ = ["Rows", "powers", "real_scores", "rows_of", "score_vectors", "to_bf16"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -53,6 +53,17 @@ def to_bf16(values: Floats) -> Ints:
 def from_bf16(codes: npt.NDArray[np.integer]) -> Floats:
     """bf16 codes to numbers."""
     return bf16_values(codes.astype(np.uint16)).astype(np.float64)
+
+
+def powers(rng: np.random.Generator, total: int, most: int) -> Ints:
+    """Exponents c, 0..most, in any order, with the sum of 2^(most - c) equal to `total`."""
+    made: list[int] = []
+    spread = rng.choice([0.3, 1.0, 2.0])
+    while total > 0:
+        largest = max(0, most + 1 - total.bit_length())
+        made.append(min(most, largest + int(rng.exponential(spread))))
+        total -= 1 << (most - made[-1])
+    return rng.permutation(np.array(made, np.int64))
 
 
 def real_scores(name: str, spread: float) -> Floats:
@@ -97,8 +108,9 @@ def score_vectors(level: str, seed: int, *, length: int, reach: int) -> Batch:
     """Rows of scores as beats `x`, `mask`, `last`.
 
     Random levels: normal scores of many spreads and offsets, rising and falling ones, equal ones,
-    beyond reach, tiny, corners, masks of every density; lengths from 1 past `length`. Real: dot
-    products among captured activations (`real_scores`), spreads 1, 2, 4, causal.
+    beyond reach, tiny, corners, masks of every density; lengths from 1 past `length`; sums of
+    exponentials about the steps of their logarithm. Real: dot products among captured activations
+    (`real_scores`), spreads 1, 2, 4, causal.
     """
     if level == "real":
         return _real()
@@ -111,9 +123,23 @@ def score_vectors(level: str, seed: int, *, length: int, reach: int) -> Batch:
     beats = 0
     while beats < goal:
         made = _random(rng, _lengths(rng, 64, length), reach)
-        parts.append(made)
-        beats += len(made["x"])
+        parts += [made, *(_brink(rng, length) for _ in range(24))]
+        beats += sum(len(part["x"]) for part in parts[-25:])
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _brink(rng: np.random.Generator, length: int) -> Batch:
+    """A row whose sum of exponentials is an eighth, or next to it, in units of a fine power."""
+    fine = int(rng.integers(4, 20))
+    total = (int(rng.integers(8, 64)) << fine >> 3) + int(rng.integers(-2, 3))
+    below = powers(rng, max(total, 1), fine)[:length]
+    if rng.random() < 0.5:
+        # The maximum first, so that nothing is shifted out.
+        below = np.concatenate([below[below == 0], below[below != 0]])
+    x = to_bf16(below * (-16 / 23) + rng.choice([0, 0, 16, -32]))
+    last = np.zeros(len(x), np.int64)
+    last[-1] = 1
+    return {"x": x, "mask": np.zeros(len(x), np.int64), "last": last}
 
 
 def _random(rng: np.random.Generator, lengths: Ints, reach: int) -> Batch:
