@@ -75,7 +75,7 @@ def measure() -> None:
     )
     cores = {}
     for point in api.points(tuple(CORES)):
-        record, energy = records[point.identifier], spent[point.full_name]
+        record, energy = records[point.full_name], spent[point.full_name]
         real = energy["vectors"]["real"]
         parts = {name: [0.0, 0.0] for name in PARTS}
         for row in real["split"]:
