@@ -68,23 +68,26 @@ def table(data: dict[str, Any]) -> str:
                 cell(f"{name}_log2", weights) if weights else "",
             )
         )
+    made: dict[str, list[str]] = {}
     for chosen in data["policies"]:
         name = chosen["scheme"]
         label = f"`{name.removesuffix('_log2')}`, {_widths(chosen['policy'])}"
+        cells = made.setdefault(label, [""] * 5)
         value = float(np.exp(np.mean(chosen["losses"])))
         narrow = f"{value - perplexity(data, f'{name[:2]}a16'):+.2f}"
         if name.endswith("_log2"):
-            rows.append((label, "", "", "", f"{value:.2f}", narrow))
+            cells[3:] = f"{value:.2f}", narrow
         else:
             over = f"{value - perplexity(data, 'fp32'):+.2f}"
-            rows.append((label, f"{value:.2f}", over, narrow, "", ""))
+            cells[:3] = f"{value:.2f}", over, narrow
+    rows += [(label, *cells) for label, cells in made.items()]
     head = ("scheme", "perplexity", "over fp32", "over A16", "log2 softmax", "over A16")
     c = data["configuration"]
-    made = "with" if c["compensate"] else "without"
+    spread = "with" if c["compensate"] else "without"
     said = (
         f"{c['model']}, all {c['blocks']} layers, WikiText-2 test, the first {c['windows']} "
         f"windows of {c['window']} tokens, all tokens but the first of each scored. OWQ weights "
-        f"for {c['calibration_tokens']} tokens of WikiText-2 valid, {made} error compensation. "
+        f"for {c['calibration_tokens']} tokens of WikiText-2 valid, {spread} error compensation. "
         "A16: the same weights with bf16 activations and a bf16 softmax."
     )
     return f"{markdown(head, rows)}\n\n{said}"
