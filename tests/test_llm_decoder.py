@@ -81,7 +81,9 @@ def test_a_layer_on_the_golden_core(name: str) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(UsageError, match="no scheme 'w5a5'; schemes: bf16, bf16_log2, w4a16"):
+    with pytest.raises(
+        UsageError, match="no scheme 'w5a5'; schemes: bf16, bf16_log2, bf16_log2_norm, w4a16"
+    ):
         get_scheme("w5a5")
     with pytest.raises(UsageError, match="scheme w4a16 needs quantised weights"):
         Decoder(SHAPE, tensor, get_scheme("w4a16"))

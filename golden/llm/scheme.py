@@ -14,8 +14,9 @@
 In the MX-OPAL and MXINT schemes queries, keys and values take the policy's widths, keys and queries
 with outliers (MX-OPAL), values without; in the others attention is bf16. `_log2` behind a name
 replaces the bf16 softmax and its product with V by log2_softmax and shift_attend, V as MXINT7
-(MXINT5 where low is 3); without it V is multiplied, as quantised, by bf16 probabilities in
-bf16_dot. "Exact by 128": exact sum of 128 products, rounded to FP32, sums added in FP32 in order.
+(MXINT5 where low is 3), `_log2_norm` by those with shift_attend's division by the row's sum;
+without it V is multiplied, as quantised, by bf16 probabilities in bf16_dot. "Exact by 128": exact
+sum of 128 products, rounded to FP32, sums added in FP32 in order.
 """
 
 from dataclasses import dataclass, field, replace
@@ -85,8 +86,9 @@ def _table() -> dict[str, Scheme]:
     table = {}
     for scheme in plain:
         table[scheme.name] = scheme
-        name = f"{scheme.name}_log2"
-        table[name] = replace(scheme, name=name, log2=True)
+        for suffix, renormalise in (("_log2", False), ("_log2_norm", True)):
+            name = f"{scheme.name}{suffix}"
+            table[name] = replace(scheme, name=name, log2=True, renormalise=renormalise)
     return table
 
 

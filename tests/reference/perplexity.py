@@ -55,7 +55,7 @@ def table(data: dict[str, Any]) -> str:
         return f"{value:.2f}" if other is None else f"{value - perplexity(data, other):+.2f}"
 
     for name in _ORDER:
-        if name not in schemes and f"{name}_log2" not in schemes:
+        if name not in schemes:
             continue
         weights = f"{name[:2]}a16" if name[0] == "w" and not name.endswith("a16") else None
         rows.append(
@@ -66,29 +66,35 @@ def table(data: dict[str, Any]) -> str:
                 cell(name, weights) if weights else "",
                 cell(f"{name}_log2"),
                 cell(f"{name}_log2", weights) if weights else "",
+                cell(f"{name}_log2_norm"),
+                cell(f"{name}_log2_norm", weights) if weights else "",
             )
         )
     made: dict[str, list[str]] = {}
     for chosen in data["policies"]:
         name = chosen["scheme"]
-        label = f"`{name.removesuffix('_log2')}`, {_widths(chosen['policy'])}"
-        cells = made.setdefault(label, [""] * 5)
+        label = f"`{name.partition('_log2')[0]}`, {_widths(chosen['policy'])}"
+        cells = made.setdefault(label, [""] * 7)
         value = float(np.exp(np.mean(chosen["losses"])))
         narrow = f"{value - perplexity(data, f'{name[:2]}a16'):+.2f}"
-        if name.endswith("_log2"):
-            cells[3:] = f"{value:.2f}", narrow
+        if name.endswith("_log2_norm"):
+            cells[5:] = f"{value:.2f}", narrow
+        elif name.endswith("_log2"):
+            cells[3:5] = f"{value:.2f}", narrow
         else:
             over = f"{value - perplexity(data, 'fp32'):+.2f}"
             cells[:3] = f"{value:.2f}", over, narrow
     rows += [(label, *cells) for label, cells in made.items()]
     head = ("scheme", "perplexity", "over fp32", "over A16", "log2 softmax", "over A16")
+    head += ("renormalised", "over A16")
     c = data["configuration"]
     spread = "with" if c["compensate"] else "without"
     said = (
         f"{c['model']}, all {c['blocks']} layers, WikiText-2 test, the first {c['windows']} "
         f"windows of {c['window']} tokens, all tokens but the first of each scored. OWQ weights "
         f"for {c['calibration_tokens']} tokens of WikiText-2 valid, {spread} error compensation. "
-        "A16: the same weights with bf16 activations and a bf16 softmax."
+        "A16: the same weights with bf16 activations and a bf16 softmax. Renormalised: the log2 "
+        "softmax, whose sums with V are divided by the sum of the row."
     )
     return f"{markdown(head, rows)}\n\n{said}"
 
