@@ -145,6 +145,8 @@ def _in_worker(task: Task, processes: set[subprocess.Popen[bytes]]) -> Any:
             stdout=subprocess.PIPE,
             stderr=noise,
             start_new_session=True,
+            # One BLAS thread a worker, unless the user says otherwise: workers fill the cores.
+            env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
         )
         processes.add(process)
         try:
