@@ -69,9 +69,7 @@ def quantize(
     ------
     UsageError : wrong shapes, dtypes or numbers, or values that are not finite
     """
-    _check(weights, hessian, bits, k, n, damping)
-    if most is not None and most < 0:
-        raise UsageError(f"most must be at least 0, got {most}")
+    _check(weights, hessian, bits, k, n, most, damping)
     rows, columns = weights.shape
     blocks = -(-columns // k)
     moments = np.eye(columns) if hessian is None else hessian
@@ -107,7 +105,9 @@ def quantize(
     return _assembled(matrix, made, work, mantissa, exponent, kept, power, n)
 
 
-def _check(weights: object, hessian: object, bits: int, k: int, n: int, damping: float) -> None:
+def _check(
+    weights: object, hessian: object, bits: int, k: int, n: int, most: int | None, damping: float
+) -> None:
     if (
         not isinstance(weights, np.ndarray)
         or weights.ndim != 2
@@ -116,15 +116,17 @@ def _check(weights: object, hessian: object, bits: int, k: int, n: int, damping:
     ):
         wanted = "float32 or float64 of shape (rows, columns)"
         raise UsageError(f"weights must be {wanted}, got {_kind(weights)}")
-    most = float(bf16_values(np.array([0x7F7F], np.uint16))[0])
-    if not np.isfinite(weights).all() or np.abs(weights).max() > most:
-        raise UsageError(f"weights must be finite and within {most:g}")
+    largest = float(bf16_values(np.array([0x7F7F], np.uint16))[0])
+    if not np.isfinite(weights).all() or np.abs(weights).max() > largest:
+        raise UsageError(f"weights must be finite and within {largest:g}")
     if not 2 <= bits <= 8:
         raise UsageError(f"bits must be 2..8, got {bits}")
     if not 2 <= k <= 1024 or k & (k - 1):
         raise UsageError(f"k must be a power of two in 2..1024, got {k}")
     if not 0 <= n < k:
         raise UsageError(f"n must be 0..k-1 with k={k}, got {n}")
+    if most is not None and most < 0:
+        raise UsageError(f"most must be at least 0, got {most}")
     if not (np.isfinite(damping) and damping > 0):
         raise UsageError(f"damping must be above 0, got {damping}")
     if hessian is None:

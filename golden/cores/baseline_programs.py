@@ -187,14 +187,17 @@ def _real(params: Any, rng: np.random.Generator) -> list[list[Batch]]:
         tokens = sample.activations[name]
         width = min(tokens.shape[1], params.vector)
         weights = sample.weights[name][:, :width]
+        # The sample has fewer rows: they come in turn.
+        products = [
+            (params.rows(weights[np.arange(count) % len(weights)]), count)
+            for count in packets.REAL_ROWS
+        ]
         head = tokens[1:, : params.head]
         seen = min(len(head), params.length)
         keys, values = params.rows(head[:seen]), params.rows(head[:seen].T.copy())
         for token in np.sort(rng.permutation(np.arange(1, len(tokens)))[:_TOKENS]):
             parts = []
-            for count in packets.REAL_ROWS:
-                # The sample has fewer: they come in turn.
-                rows = params.rows(weights[np.arange(count) % len(weights)])
+            for rows, count in products:
                 parts.append(load(params, tokens[token, :width]))
                 parts.append(matvec(params, rows, count))
             parts.append(load(params, head[token - 1]))

@@ -122,9 +122,10 @@ def score_vectors(level: str, seed: int, *, length: int, reach: int) -> Batch:
     parts: list[Batch] = []
     beats = 0
     while beats < goal:
-        made = _random(rng, _lengths(rng, 64, length), reach)
-        parts += [made, *(_brink(rng, length) for _ in range(24))]
-        beats += sum(len(part["x"]) for part in parts[-25:])
+        made = [_random(rng, _lengths(rng, 64, length), reach)]
+        made += [_brink(rng, length) for _ in range(24)]
+        parts += made
+        beats += sum(len(part["x"]) for part in made)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from narrowgauge import api
 from narrowgauge.console import Console, markdown
 from narrowgauge.synth.memory_model import MemoryModel
@@ -170,12 +168,12 @@ def _cores(data: Mapping[str, Any]) -> str:
     )
 
 
+def _rise(known: dict[str, Any]) -> float:
+    """What narrow activations add to the perplexity, with the same weights."""
+    return perplexity.perplexity(known, "w4a4_7") - perplexity.perplexity(known, "w4a16")
+
+
 def _claims(data: Mapping[str, Any]) -> str:
-    known = perplexity.load()
-
-    def ppl(name: str) -> float:
-        return float(np.exp(np.mean(known["schemes"][name]["losses"])))
-
     rows = []
     for claim, figures in (
         ("area 2.4-3.1 times smaller", ("area", "area with memories")),
@@ -186,7 +184,7 @@ def _claims(data: Mapping[str, Any]) -> str:
             against = [f"{ratio(data, rival, core, figure):.2f}" for rival, core in PAIRS]
             rows.append([claim, figure, *against])
             claim = ""
-    rise = ppl("w4a4_7") - ppl("w4a16")
+    known = perplexity.load()
     windows = known["configuration"]["windows"]
     rows.append(
         [
@@ -194,7 +192,7 @@ def _claims(data: Mapping[str, Any]) -> str:
             f"W4A4/7 over W4A16, {windows} windows",
             "",
             "",
-            f"+{rise:.2f} on {ppl('w4a16'):.2f}",
+            f"{_rise(known):+.2f} on {perplexity.perplexity(known, 'w4a16'):.2f}",
         ]
     )
     heads = [f"{CORES[core]} against {CORES[rival]}" for rival, core in PAIRS]
@@ -247,13 +245,12 @@ def _summary() -> str:
     area, small = (ratio(data, bf16, core, "area") for core in (four, three))
     energy, late = (ratio(data, bf16, four, f) for f in ("energy", "energy with glitches"))
     time = ratio(data, bf16, four, "area x time")
-    rise = perplexity.perplexity(known, "w4a4_7") - perplexity.perplexity(known, "w4a16")
     words = (
         f"Cores: [OPAL](docs/opal.md) with 4 and 7 bits is {area:.1f} times smaller than the same "
         f"core in bf16 ({small:.1f} times with 3 and 5), takes {energy:.1f} times less energy for "
         f"real programs ({late:.1f} times with glitches), and {time:.1f} times less area for as "
         "many programs a second. The [perplexity](docs/perplexity.md) of SmolLM2-135M is "
-        f"{rise:.1f} higher than with the same weights and bf16 activations."
+        f"{_rise(known):.1f} higher than with the same weights and bf16 activations."
     )
     return textwrap.fill(words, 100, break_long_words=False, break_on_hyphens=False)
 

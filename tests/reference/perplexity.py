@@ -43,48 +43,42 @@ def _widths(policy: dict[str, Any]) -> str:
     return f"low only at {', '.join(low)}"
 
 
+_SOFTMAXES = ("", "_log2", "_log2_norm")
+"""What stands behind a scheme's name, in the order of the columns."""
+
+
+def _row(label: str, found: dict[str, float], exact: float | None, same: float | None) -> list[str]:
+    """Perplexities by softmax, and how far from float32 and A16 where there is one."""
+    cells = [label]
+    for softmax in _SOFTMAXES:
+        value = found.get(softmax)
+        cells.append("" if value is None else f"{value:.2f}")
+        for other in (same,) if softmax else (exact, same):
+            known = value is not None and other is not None
+            cells.append(f"{value - other:+.2f}" if known else "")  # type: ignore[operator]
+    return cells
+
+
 def table(data: dict[str, Any]) -> str:
-    """A row a scheme: perplexity with either softmax, and how far each is from float32 and A16."""
+    """A row a scheme: perplexity by softmax, and how far each is from float32 and A16."""
     rows = []
     schemes = data["schemes"]
-
-    def cell(name: str, other: str | None = None) -> str:
-        if name not in schemes or (other is not None and other not in schemes):
-            return ""
-        value = perplexity(data, name)
-        return f"{value:.2f}" if other is None else f"{value - perplexity(data, other):+.2f}"
-
+    exact = perplexity(data, "fp32")
     for name in _ORDER:
         if name not in schemes:
             continue
+        found = {s: perplexity(data, f"{name}{s}") for s in _SOFTMAXES if f"{name}{s}" in schemes}
         weights = f"{name[:2]}a16" if name[0] == "w" and not name.endswith("a16") else None
-        rows.append(
-            (
-                f"`{name}`",
-                cell(name),
-                cell(name, "fp32") if name != "fp32" else "",
-                cell(name, weights) if weights else "",
-                cell(f"{name}_log2"),
-                cell(f"{name}_log2", weights) if weights else "",
-                cell(f"{name}_log2_norm"),
-                cell(f"{name}_log2_norm", weights) if weights else "",
-            )
-        )
-    made: dict[str, list[str]] = {}
-    for chosen in data["policies"]:
-        name = chosen["scheme"]
-        label = f"`{name.partition('_log2')[0]}`, {_widths(chosen['policy'])}"
-        cells = made.setdefault(label, [""] * 7)
-        value = float(np.exp(np.mean(chosen["losses"])))
-        narrow = f"{value - perplexity(data, f'{name[:2]}a16'):+.2f}"
-        if name.endswith("_log2_norm"):
-            cells[5:] = f"{value:.2f}", narrow
-        elif name.endswith("_log2"):
-            cells[3:5] = f"{value:.2f}", narrow
-        else:
-            over = f"{value - perplexity(data, 'fp32'):+.2f}"
-            cells[:3] = f"{value:.2f}", over, narrow
-    rows += [(label, *cells) for label, cells in made.items()]
+        same = perplexity(data, weights) if weights in schemes else None
+        rows.append(_row(f"`{name}`", found, exact if name != "fp32" else None, same))
+    chosen: dict[tuple[str, str], dict[str, float]] = {}
+    for policy in data["policies"]:
+        name = policy["scheme"].partition("_log2")[0]
+        found = chosen.setdefault((name, _widths(policy["policy"])), {})
+        found[policy["scheme"].removeprefix(name)] = float(np.exp(np.mean(policy["losses"])))
+    for (name, widths), found in chosen.items():
+        same = perplexity(data, f"{name[:2]}a16")
+        rows.append(_row(f"`{name}`, {widths}", found, exact, same))
     head = ("scheme", "perplexity", "over fp32", "over A16", "log2 softmax", "over A16")
     head += ("renormalised", "over A16")
     c = data["configuration"]
