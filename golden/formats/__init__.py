@@ -4,6 +4,7 @@
 twin.
 """
 
+from narrowgauge.golden.formats.bfp import BFP
 from narrowgauge.golden.formats.block import BlockFormat, MXOpal, OcpMX, get_block
 from narrowgauge.golden.formats.element import (
     E8M0,
@@ -25,6 +26,7 @@ from narrowgauge.golden.formats.tensor import (
 
 __all__ = [
     "BF16",
+    "BFP",
     "E8M0",
     "ELEMENT_FORMATS",
     "BlockFormat",

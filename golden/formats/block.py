@@ -1,7 +1,8 @@
-"""Block formats: k elements, one shared scale byte, and for MX-OPAL the outliers kept in bf16.
+"""Block formats: k elements, one shared scale, and for MX-OPAL the outliers kept in bf16.
 
-The scale byte is E8M0: e means 2**(e-127), 255 means NaN, which makes every element of the block
-NaN (but not its outliers). `tensor.quantize` and `tensor.dequantize` apply a format to arrays.
+Block floating point has a module of its own, `bfp`. For the others the scale is a byte in E8M0: e
+means 2**(e-127), 255 means NaN, which makes every element of the block NaN (but not its outliers).
+`tensor.quantize` and `tensor.dequantize` apply a format to arrays.
 
 Sources: OCP Microscaling Formats (MX) Specification 1.0; Cho et al., "OPAL: Outlier-Preserved
 Microscaling Quantization Accelerator for Generative Large Language Models", DAC 2024. Where the
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats.bfp import BFP, get_bfp
 from narrowgauge.golden.formats.element import FloatFormat, IntFormat, Rounding
 from narrowgauge.golden.formats.table import get
 from narrowgauge.golden.payload import Field, Payload
@@ -209,7 +211,7 @@ class OcpMX:
         return self.bits_per_element
 
 
-BlockFormat = MXOpal | OcpMX
+BlockFormat = MXOpal | OcpMX | BFP
 """Any block format."""
 
 
@@ -233,8 +235,8 @@ def get_block(name: str) -> BlockFormat:
     """The block format of a name.
 
     `mx_opal<b>[_k<k>][_n<n>][_<rounding>]`, where k is 128, n is 4 and rounding is rne unless
-    given; or `mxfp8_e5m2`, `mxfp8_e4m3`, `mxfp6_e3m2`, `mxfp6_e2m3`, `mxfp4_e2m1`, `mxint8`, with
-    `[_<rounding>]`. Raises `UsageError`, which lists these.
+    given; `mxfp8_e5m2`, `mxfp8_e4m3`, `mxfp6_e3m2`, `mxfp6_e2m3`, `mxfp4_e2m1`, `mxint8`, with
+    `[_<rounding>]`; or `bfp_e<e>m<m>_k<k>[_<rounding>]`. Raises `UsageError`, which lists these.
     """
     if match := _OPAL_NAME.fullmatch(name):
         b, k, n, rounding = match.groups()
@@ -243,7 +245,9 @@ def get_block(name: str) -> BlockFormat:
         )
     if match := _OCP_NAME.fullmatch(name):
         return OcpMX(element=_OCP[match[1]], rounding=Rounding(match[2] or "rne"))
+    if found := get_bfp(name):
+        return found
     raise UsageError(
         f"no block format {name!r}; block formats: mx_opal<b>[_k<k>][_n<n>][_rna|_rtz] "
-        f"(b 2..8), {', '.join(_OCP)}"
+        f"(b 2..8), {', '.join(_OCP)}, bfp_e<e>m<m>_k<k>[_rna|_rtz|_stochastic]"
     )

@@ -1,4 +1,4 @@
-"""Blocks of numbers to codes and back, in NumPy: what `tensor` runs on whole tensors.
+"""MX blocks of numbers to codes and back, in NumPy: what `tensor` runs on whole tensors.
 
 For bf16 input the codes of a block come out of one table. Let t be the exponent field of the
 block's maximum (outliers aside): code + ((255 - t) << 7) moves every kept element to where it
@@ -19,9 +19,16 @@ from narrowgauge.golden.formats.block import BlockFormat, MXOpal, OcpMX
 from narrowgauge.golden.formats.element import FloatFormat, IntFormat, Overflow, Rounding
 from narrowgauge.golden.formats.table import BF16
 
-__all__ = ["Blocks", "code_dtype", "dequantize_blocks", "quantize_blocks", "quantize_values"]
+__all__ = [
+    "Blocks",
+    "Codes",
+    "code_dtype",
+    "dequantize_blocks",
+    "quantize_blocks",
+    "quantize_values",
+]
 
-Codes = npt.NDArray[np.int8 | np.uint8]
+Codes = npt.NDArray[np.int8 | np.uint8 | np.int16 | np.int32]
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 Blocks = tuple[Codes, U8, U16, U16]
@@ -31,12 +38,15 @@ _CHUNK = 1 << 16
 """Elements a pass: the keys of a chunk then stay in a core's second-level cache."""
 
 
-def code_dtype(fmt: BlockFormat) -> type[np.int8 | np.uint8]:
-    """Type of the codes: int8 for integers, uint8 for floating point."""
-    return np.int8 if isinstance(fmt.element, IntFormat) else np.uint8
+def code_dtype(fmt: BlockFormat) -> type[np.int8 | np.uint8 | np.int16 | np.int32]:
+    """Type of the codes: uint8 for floating point, for integers the smallest that holds them."""
+    if isinstance(fmt.element, FloatFormat):
+        return np.uint8
+    width = fmt.element.width
+    return np.int8 if width <= 8 else np.int16 if width <= 16 else np.int32
 
 
-def _first_regular(fmt: BlockFormat) -> int:
+def _first_regular(fmt: MXOpal | OcpMX) -> int:
     """Least t of the common table: from there on field 0 is below half of the smallest code."""
     element = fmt.element
     smallest = element.quantum if isinstance(element, FloatFormat) else -fmt.fraction_bits
@@ -44,7 +54,7 @@ def _first_regular(fmt: BlockFormat) -> int:
 
 
 @lru_cache(maxsize=512)
-def _table(fmt: BlockFormat, t: int) -> Codes:
+def _table(fmt: MXOpal | OcpMX, t: int) -> Codes:
     """Element code of every finite bf16 code under the scale of t; 255 is the common table."""
     codes = np.arange(1 << 16)
     field = (codes & BF16.exponent_mask) >> 7
@@ -62,7 +72,7 @@ def _table(fmt: BlockFormat, t: int) -> Codes:
     return made.astype(code_dtype(fmt))
 
 
-def _elements(fmt: BlockFormat, blocks: U16, t: U16) -> Codes:
+def _elements(fmt: MXOpal | OcpMX, blocks: U16, t: U16) -> Codes:
     """Codes of all elements; those above 2**(t+1) or of a block with t = 255 are meaningless."""
     shifted = blocks + ((255 - t) << 7).astype(np.uint16)[:, None]
     codes: Codes = _table(fmt, 255)[shifted]
@@ -183,7 +193,7 @@ def _parts(count: int, k: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
-def _run(fmt: BlockFormat, data: npt.NDArray[Any], one: Callable[..., Blocks]) -> Blocks:
+def _run(fmt: MXOpal | OcpMX, data: npt.NDArray[Any], one: Callable[..., Blocks]) -> Blocks:
     codes: Codes = np.empty(data.shape, code_dtype(fmt))
     scales = np.empty(len(data), np.uint8)
     outliers = np.empty((len(data), fmt.n), np.uint16)
@@ -193,7 +203,7 @@ def _run(fmt: BlockFormat, data: npt.NDArray[Any], one: Callable[..., Blocks]) -
     return codes, scales, outliers, positions
 
 
-def quantize_blocks(fmt: BlockFormat, blocks: U16) -> Blocks:
+def quantize_blocks(fmt: MXOpal | OcpMX, blocks: U16) -> Blocks:
     """Quantise bf16 codes of shape (blocks, k)."""
     return _run(fmt, blocks, _opal if isinstance(fmt, MXOpal) else _ocp)
 
@@ -205,7 +215,7 @@ def quantize_values(fmt: OcpMX, values: npt.NDArray[np.float32 | np.float64]) ->
 
 
 @lru_cache(maxsize=64)
-def _values(fmt: BlockFormat) -> npt.NDArray[np.float64]:
+def _values(fmt: MXOpal | OcpMX) -> npt.NDArray[np.float64]:
     """Value of every byte of the code array under scale 1."""
     raw = np.arange(256)
     if isinstance(fmt.element, IntFormat):
@@ -215,7 +225,7 @@ def _values(fmt: BlockFormat) -> npt.NDArray[np.float64]:
 
 
 def dequantize_blocks(
-    fmt: BlockFormat, made: Blocks, dtype: npt.DTypeLike
+    fmt: MXOpal | OcpMX, made: Blocks, dtype: npt.DTypeLike
 ) -> npt.NDArray[np.float32 | np.float64]:
     """Values of shape (blocks, k); exact but where they exceed float32's largest (then Inf)."""
     values: npt.NDArray[np.float32 | np.float64] = np.empty(made[0].shape, dtype)

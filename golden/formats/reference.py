@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats.bfp import BFP
 from narrowgauge.golden.formats.block import MXOpal, OcpMX
 from narrowgauge.golden.formats.element import (
     E8M0,
@@ -26,6 +27,7 @@ __all__ = [
     "dequantize_block",
     "encode",
     "floor_log2",
+    "quantize_bfp",
     "quantize_ocp",
     "quantize_opal",
 ]
@@ -181,13 +183,41 @@ def quantize_ocp(fmt: OcpMX, numbers: Sequence[Number]) -> Block:
     return Block(codes, exponent + 127, [], [])
 
 
-def dequantize_block(fmt: MXOpal | OcpMX, block: Block) -> list[Number]:
+def quantize_bfp(
+    fmt: BFP, numbers: Sequence[Number], random: Sequence[int] = (), random_bits: int = 0
+) -> Block:
+    """One block of k numbers to block floating point; `bfp` states the rules."""
+    if any(x.special for x in numbers):
+        return Block([0] * fmt.k, fmt.nan_field, [], [])
+    largest = max(x.magnitude for x in numbers)
+    exponent = 1 - fmt.bias
+    if largest:
+        exponent = min(max(floor_log2(largest), 1 - fmt.bias), fmt.nan_field - 1 - fmt.bias)
+    codes = [
+        encode(
+            fmt.element,
+            x.scaled(fmt.mantissa_bits - 1 - exponent),
+            rounding=fmt.rounding,
+            overflow=Overflow.SATURATE,
+            random=word,
+            random_bits=random_bits,
+        )
+        for x, word in zip(numbers, random or [0] * fmt.k, strict=True)
+    ]
+    return Block(codes, exponent + fmt.bias, [], [])
+
+
+def dequantize_block(fmt: MXOpal | OcpMX | BFP, block: Block) -> list[Number]:
     """What the k elements of a block mean."""
-    if block.scale == 255:
+    if isinstance(fmt, BFP):
+        nan, exponent = block.scale == fmt.nan_field, max(block.scale, 1) - fmt.bias
+    else:
+        nan, exponent = block.scale == 255, block.scale - 127
+    if nan:
         numbers = [NAN] * fmt.k
     else:
-        exponent = block.scale - 127 - fmt.fraction_bits
-        numbers = [decode(fmt.element, c).scaled(exponent) for c in block.codes]
+        place = exponent - fmt.fraction_bits
+        numbers = [decode(fmt.element, c).scaled(place) for c in block.codes]
     for position, outlier in zip(block.positions, block.outliers, strict=True):
         numbers[position] = decode(BF16, outlier)
     return numbers

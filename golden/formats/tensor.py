@@ -6,12 +6,14 @@ block; they cost storage and are dropped on the way back.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import kernel, vector
+from narrowgauge.golden.formats import bfp, kernel, vector
+from narrowgauge.golden.formats.bfp import BFP
 from narrowgauge.golden.formats.block import BlockFormat, MXOpal
 from narrowgauge.golden.formats.element import IntFormat, Overflow, Rounding
 from narrowgauge.golden.formats.table import BF16
@@ -46,7 +48,8 @@ class BlockTensor:
     fmt : the block format
     shape : shape of the tensor, padding not counted
     axis : axis along which blocks run, 0 or more
-    codes : (*rest, blocks, k), int8 for integer elements, uint8 for floating point
+    codes : (*rest, blocks, k), uint8 for floating point elements, for integers int8, or int16 or
+        int32 where they are wider
     scales : (*rest, blocks), uint8
     outliers : (*rest, blocks, n), uint16, bf16 codes
     positions : (*rest, blocks, n), uint16, below k, distinct within a block
@@ -55,7 +58,7 @@ class BlockTensor:
     fmt: BlockFormat
     shape: tuple[int, ...]
     axis: int
-    codes: npt.NDArray[np.int8 | np.uint8]
+    codes: npt.NDArray[np.int8 | np.uint8 | np.int16 | np.int32]
     scales: npt.NDArray[np.uint8]
     outliers: npt.NDArray[np.uint16]
     positions: npt.NDArray[np.uint16]
@@ -127,7 +130,14 @@ def _axis(ndim: int, axis: int) -> int:
     return axis % ndim
 
 
-def quantize(x: npt.ArrayLike, fmt: BlockFormat, *, axis: int) -> BlockTensor:
+def quantize(
+    x: npt.ArrayLike,
+    fmt: BlockFormat,
+    *,
+    axis: int,
+    random: npt.ArrayLike | None = None,
+    random_bits: int | None = None,
+) -> BlockTensor:
     """Quantise a tensor along an axis.
 
     Parameters
@@ -136,10 +146,11 @@ def quantize(x: npt.ArrayLike, fmt: BlockFormat, *, axis: int) -> BlockTensor:
         Inf); or uint16, which are bf16 codes and reach the outliers bit for bit
     fmt : the block format, which states the rounding
     axis : where blocks run; negative counts from the end
+    random, random_bits : words of that many bits, of the shape of x, for stochastic rounding (BFP)
 
     Raises
     ------
-    UsageError : any other dtype, a scalar, or an axis that is not there
+    UsageError : any other dtype, a scalar, an axis that is not there, or words that do not fit
     """
     array = np.asarray(x)
     if array.dtype not in (np.float32, np.float64, np.uint16):
@@ -152,20 +163,39 @@ def quantize(x: npt.ArrayLike, fmt: BlockFormat, *, axis: int) -> BlockTensor:
     if isinstance(fmt, MXOpal) and array.dtype != np.uint16:
         array = bf16_codes(array)
 
-    moved = np.moveaxis(array, axis, -1)
-    length = moved.shape[-1]
+    length = array.shape[axis]
     count = -(-length // fmt.k)
-    if length != count * fmt.k:
-        pad = [(0, 0)] * (moved.ndim - 1) + [(0, count * fmt.k - length)]
-        moved = np.pad(moved, pad)
-    rows = np.ascontiguousarray(moved).reshape(-1, fmt.k)
-    if rows.dtype == np.uint16:
-        made = kernel.quantize_blocks(fmt, rows)
+
+    def in_blocks(given: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        moved = np.moveaxis(given, axis, -1)
+        if length != count * fmt.k:
+            pad = [(0, 0)] * (moved.ndim - 1) + [(0, count * fmt.k - length)]
+            moved = np.pad(moved, pad)
+        return np.ascontiguousarray(moved).reshape(-1, fmt.k)
+
+    rows = in_blocks(array)
+    codes: kernel.Codes
+    scales: npt.NDArray[np.uint8]
+    if isinstance(fmt, BFP):
+        words = None if random is None else np.asarray(random)
+        if words is not None and words.shape != array.shape:
+            raise UsageError(f"random must have the shape {array.shape} of x, got {words.shape}")
+        values = bf16_values(rows) if rows.dtype == np.uint16 else rows
+        plain, fields = bfp.encode_values(
+            fmt, values, None if words is None else in_blocks(words), random_bits
+        )
+        codes, scales = plain.astype(kernel.code_dtype(fmt)), fields.astype(np.uint8)
+        outliers = positions = np.zeros((len(rows), 0), np.uint16)
     else:
-        assert not isinstance(fmt, MXOpal)
-        made = kernel.quantize_values(fmt, rows)
-    codes, scales, outliers, positions = made
-    lead = (*moved.shape[:-1], count)
+        if random is not None or random_bits is not None:
+            raise UsageError(f"random words are for block floating point, not for {fmt.name}")
+        if rows.dtype == np.uint16:
+            made = kernel.quantize_blocks(fmt, rows)
+        else:
+            assert not isinstance(fmt, MXOpal)
+            made = kernel.quantize_values(fmt, rows)
+        codes, scales, outliers, positions = made
+    lead = (*array.shape[:axis], *array.shape[axis + 1 :], count)
     return BlockTensor(
         fmt=fmt,
         shape=array.shape,
@@ -182,19 +212,19 @@ def dequantize(
 ) -> npt.NDArray[np.float32 | np.float64]:
     """Values of a block tensor, in its `shape`.
 
-    float32 is exact for MX-OPAL, and for OCP unless a value exceeds float32's largest (then Inf,
-    which needs a scale that no float32 tensor quantises to); float64 is always exact.
+    float32 is exact for MX-OPAL and BFP, and for OCP unless a value exceeds float32's largest (then
+    Inf, which needs a scale that no float32 tensor quantises to); float64 is always exact.
     """
     if dtype not in (np.float32, np.float64):
         raise UsageError(f"dtype must be float32 or float64, got {dtype!r}")
     fmt = t.fmt
-    made = (
-        t.codes.reshape(-1, fmt.k),
-        t.scales.reshape(-1),
-        t.outliers.reshape(t.scales.size, fmt.n),
-        t.positions.reshape(t.scales.size, fmt.n),
-    )
-    values = kernel.dequantize_blocks(fmt, made, dtype)
+    codes, scales = t.codes.reshape(-1, fmt.k), t.scales.reshape(-1)
+    if isinstance(fmt, BFP):
+        values = bfp.decode_values(fmt, codes, scales, dtype)
+    else:
+        outliers = t.outliers.reshape(t.scales.size, fmt.n)
+        positions = t.positions.reshape(t.scales.size, fmt.n)
+        values = kernel.dequantize_blocks(fmt, (codes, scales, outliers, positions), dtype)
     rest = (*t.shape[: t.axis], *t.shape[t.axis + 1 :])
     length = t.shape[t.axis]
     flat = values.reshape(*rest, t.scales.shape[-1] * fmt.k)[..., :length]
