@@ -54,11 +54,11 @@ def emitted(point: Point, cache: Path | None = None) -> "Emitted":
 
 
 def system(point: Point) -> Any:
-    """A core of packets behind the ports of a system (`hdl.systems.opal_system`)."""
+    """A core of packets behind the ports of a system (`hdl.systems.packet_system`)."""
     from narrowgauge.hdl.systems.describe import words
-    from narrowgauge.hdl.systems.opal_system import OpalSystem
+    from narrowgauge.hdl.systems.packet_system import PacketSystem
 
-    return OpalSystem(component(point), words(point.parameters))
+    return PacketSystem(component(point), words(point.parameters))
 
 
 def tools(*distributions: str) -> dict[str, str]:

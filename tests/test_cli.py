@@ -157,13 +157,13 @@ def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
     """Exit code 130, one line, and no process left behind."""
     program = (
         "import sys\n"
-        "from narrowgauge import cli, commands, workers\n"
+        "from narrowgauge import cli, options, workers\n"
         "def doctor(options):\n"
         "    script = 'echo $$ > started.tmp; mv started.tmp started; exec sleep 600'\n"
         "    arguments = {'args': ['sh', '-c', script]}\n"
         "    task = workers.Task(label='wait', function='subprocess:run', arguments=arguments)\n"
         "    workers.run([task, task], jobs=1)\n"
-        "commands.doctor = doctor\n"
+        "cli.COMMANDS = [options.Command(doctor, 'fail', '', lambda sub: None)]\n"
         "sys.exit(cli.main(['doctor']))"
     )
     process = subprocess.Popen(

@@ -204,9 +204,9 @@ def test_a_damaged_cache_is_named_and_mended(narrowgauge: Run, tmp_path: Path) -
 def test_an_unexpected_error_keeps_its_traceback(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from narrowgauge import cli, commands\n"
+        "from narrowgauge import cli, options\n"
         "def doctor(options): raise ZeroDivisionError('planted')\n"
-        "commands.doctor = doctor\n"
+        "cli.COMMANDS = [options.Command(doctor, 'fail', '', lambda sub: None)]\n"
         "sys.exit(cli.main(['doctor']))"
     )
     command = [sys.executable, "-c", program]

@@ -10,7 +10,7 @@ from narrowgauge.golden.errors import MismatchError, UsageError
 from narrowgauge.golden.payload import Batch
 from narrowgauge.hdl import emit
 from narrowgauge.hdl.systems import registers
-from narrowgauge.hdl.systems.opal_system import OpalSystem
+from narrowgauge.hdl.systems.packet_system import PacketSystem
 from narrowgauge.verify.driver import Driver, Expect, Idle, Read, Send, Wait, Write
 from narrowgauge.verify.runner import cache_folder
 from tests.system_designs import Echo, EchoParams, answers, packets
@@ -36,7 +36,7 @@ def built(folder: Path, text: str, limit: int = 2000) -> Driver:
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return emit.verilog(OpalSystem(Echo(PARAMS), {"width": 40}), "echo_system")
+    return emit.verilog(PacketSystem(Echo(PARAMS), {"width": 40}), "echo_system")
 
 
 @pytest.fixture(scope="module")

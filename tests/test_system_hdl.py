@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.hdl.stream import StreamUnit
 from narrowgauge.hdl.systems import registers
-from narrowgauge.hdl.systems.opal_system import OpalSystem
+from narrowgauge.hdl.systems.packet_system import PacketSystem
 from tests.system_designs import Echo, EchoParams, answers, packets
 
 OKAY, SLVERR = 0, 2
@@ -23,7 +23,7 @@ Testbench = Callable[[Any], Awaitable[None]]
 class Bus:
     """An AXI4-Lite master; `skew` cycles by which data come after (or before) the address."""
 
-    def __init__(self, system: OpalSystem, ctx: Any) -> None:
+    def __init__(self, system: PacketSystem, ctx: Any) -> None:
         self._system, self._ctx = system, ctx
 
     def _set(self, **values: int) -> None:
@@ -79,7 +79,7 @@ class Bus:
         return shown[1]
 
 
-async def send(ctx: Any, system: OpalSystem, batch: dict[str, Any], gap: float = 0.0) -> None:
+async def send(ctx: Any, system: PacketSystem, batch: dict[str, Any], gap: float = 0.0) -> None:
     """Beats into `i`, with gaps."""
     noise = random.Random(1)
     for word, last in zip(batch["word"].tolist(), batch["last"].tolist(), strict=True):
@@ -97,7 +97,7 @@ async def send(ctx: Any, system: OpalSystem, batch: dict[str, Any], gap: float =
 class Sink:
     """What comes out of `o`; `ready` is its share of open cycles."""
 
-    def __init__(self, system: OpalSystem, ready: float = 1.0) -> None:
+    def __init__(self, system: PacketSystem, ready: float = 1.0) -> None:
         self.system, self.ready = system, ready
         self.beats: list[tuple[int, int, int]] = []
 
@@ -117,12 +117,14 @@ class Sink:
                 self.beats.append(beat)
 
 
-def system() -> OpalSystem:
+def system() -> PacketSystem:
     """An echo with two parameters."""
-    return OpalSystem(Echo(EchoParams()), {"k": 128, "low": 4})
+    return PacketSystem(Echo(EchoParams()), {"k": 128, "low": 4})
 
 
-def simulate(dut: OpalSystem, *testbenches: Testbench, background: Testbench | None = None) -> None:
+def simulate(
+    dut: PacketSystem, *testbenches: Testbench, background: Testbench | None = None
+) -> None:
     """Run until the testbenches end."""
     m = Module()
     m.submodules.dut = dut
@@ -363,7 +365,7 @@ def test_soft_reset_waits_for_a_beat_that_is_offered() -> None:
 def test_what_is_no_core_is_refused() -> None:
     core = Echo(EchoParams())
     with pytest.raises(UsageError) as caught:
-        OpalSystem(core, {"k": -1})
+        PacketSystem(core, {"k": -1})
     assert str(caught.value) == "parameter k must be 0..4294967295, got -1"
 
     class Silent(StreamUnit):
@@ -374,5 +376,5 @@ def test_what_is_no_core_is_refused() -> None:
             super().__init__(params)
 
     with pytest.raises(UsageError) as caught:
-        OpalSystem(Silent(), {})
+        PacketSystem(Silent(), {})
     assert str(caught.value) == "Silent has no packets: last and status are missing"

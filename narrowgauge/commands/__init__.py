@@ -1,33 +1,36 @@
-"""What each command of the command line does: one function a command, options in, exit code out."""
+"""The commands of the command line: a function each, options in, exit code out, and its options."""
 
-from narrowgauge.commands.basic import doctor, flow, generate, list_, synth, vectors, verify
-from narrowgauge.commands.energy import energy
-from narrowgauge.commands.gates import gates
-from narrowgauge.commands.layer import layer
-from narrowgauge.commands.mutate import mutate
-from narrowgauge.commands.perplexity import perplexity
-from narrowgauge.commands.prove import prove
-from narrowgauge.commands.report import report
-from narrowgauge.commands.sensitivity import sensitivity
-from narrowgauge.commands.sweep import sweep
-from narrowgauge.commands.timing import timing
+from narrowgauge.commands import (
+    basic,
+    energy,
+    gates,
+    layer,
+    mutate,
+    perplexity,
+    prove,
+    report,
+    sensitivity,
+    sweep,
+    synth,
+    timing,
+)
 
-__all__ = [
-    "doctor",
-    "energy",
-    "flow",
-    "gates",
-    "generate",
-    "layer",
-    "list_",
-    "mutate",
-    "perplexity",
-    "prove",
-    "report",
-    "sensitivity",
-    "sweep",
-    "synth",
-    "timing",
-    "vectors",
-    "verify",
-]
+__all__ = ["COMMANDS"]
+
+_BY_NAME = {
+    command.name: command
+    for module in (
+        *(basic, synth, gates, timing, energy, prove, mutate, sweep),
+        *(perplexity, layer, sensitivity, report),
+    )
+    for command in module.COMMANDS
+}
+
+COMMANDS = tuple(
+    _BY_NAME[name]
+    for name in (
+        *("list", "generate", "verify", "synth", "gates", "timing", "energy", "prove", "mutate"),
+        *("flow", "sweep", "perplexity", "layer", "sensitivity", "report", "vectors", "doctor"),
+    )
+)
+"""All of them, in the order of the help."""

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge import api, output
-from narrowgauge.commands.baseline import compared, recorded
+from narrowgauge import api
+from narrowgauge.api import SIMULATORS
 from narrowgauge.console import Console, table
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.options import Command, output_option, shared
 
-__all__ = ["doctor", "flow", "generate", "list_", "synth", "vectors", "verify"]
+__all__ = ["COMMANDS", "doctor", "flow", "generate", "list_", "vectors", "verify"]
 
 
 def _show(value: Any) -> None:
@@ -104,33 +105,6 @@ def verify(options: argparse.Namespace) -> int:
     return 0 if all(result.passed for result in results) else 1
 
 
-def synth(options: argparse.Namespace) -> int:
-    """Area, depth and delay; beside a baseline, or to make one."""
-    if options.compare is not None:
-        return compared(options)
-    if options.record is not None:
-        output.folder(Path(options.record).parent)
-    console = Console(options.verbosity)
-    records = api.synthesize(
-        options.names,
-        liberty=options.liberty,
-        overrides=options.overrides,
-        output=options.output,
-        cache=options.cache,
-        jobs=options.jobs,
-        progress=console.progress,
-    )
-    if options.json:
-        _show([json.loads(record.to_json()) for record in records])
-    else:
-        from narrowgauge.synth import report
-
-        print(report.table(records, style="text"))
-    if options.record is not None:
-        recorded(options, records)
-    return 0
-
-
 def flow(options: argparse.Namespace) -> int:
     """The main job."""
     console = Console(options.verbosity)
@@ -212,3 +186,85 @@ def doctor(options: argparse.Namespace) -> int:
         print(table(("tool", "needed for", "version", "how to get it"), rows))
     missing = [check for check in checks if not check.found and check.need != "optional"]
     return 3 if missing else 0
+
+
+def _list_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "json")
+
+
+def _generate_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "set", "jobs", "json")
+    sub.add_argument(
+        "--system", action="store_true", help="cores behind AXI4-Lite registers, NAME_system"
+    )
+    output_option(sub, "build/rtl", "where the files go")
+
+
+def _verify_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "set", "level", "seed", "jobs", "json")
+    sub.add_argument(
+        "--simulator", choices=SIMULATORS, default="verilator", help="what runs the hardware"
+    )
+    sub.add_argument(
+        "--input", metavar="FILE.npz", help="transactions to use in place of generated ones"
+    )
+    sub.add_argument("--waves", action="store_true", help="keep waveforms (FST) in the folder")
+    sub.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
+    output_option(sub, "build/verify", "where simulations are built and waves are kept")
+
+
+def _flow_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "seed", "liberty", "jobs", "cache", "json")
+    output_option(sub, "build/flow", "where the report goes")
+
+
+def _vectors_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "set", "level", "seed", "jobs", "json")
+    sub.add_argument(
+        "--input", metavar="FILE.npz", help="transactions to use in place of generated ones"
+    )
+    output_option(sub, "build/vectors", "where the files go")
+
+
+def _doctor_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "json")
+
+
+COMMANDS = (
+    Command(
+        list_,
+        "list units, points and parameters",
+        "narrowgauge list mx_dot",
+        _list_options,
+    ),
+    Command(
+        generate,
+        "write Verilog, metadata, FuseSoC core, aresetn wrapper and bench",
+        "narrowgauge generate mx_dot/w4a4_l32 --set lanes=64 -o build/rtl",
+        _generate_options,
+    ),
+    Command(
+        verify,
+        "compare hardware with its golden model, bit for bit",
+        "narrowgauge verify mx_dot/w4a4_l32 --level full --seed 7",
+        _verify_options,
+    ),
+    Command(
+        flow,
+        "generate, verify and synthesise; write the report",
+        "narrowgauge flow mx_dot bf16_dot",
+        _flow_options,
+    ),
+    Command(
+        vectors,
+        "write input and expected beats for a bench of your own",
+        "narrowgauge vectors mx_dot/w4a4_l32 -o build/vectors",
+        _vectors_options,
+    ),
+    Command(
+        doctor,
+        "tell which tools are here, which are missing and how to get them",
+        "narrowgauge doctor --json",
+        _doctor_options,
+    ),
+)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from narrowgauge.console import Console, table
+from narrowgauge.options import Command, count, output_option, shared
 
-__all__ = ["energy"]
+__all__ = ["COMMANDS", "energy"]
 
 
 def energy(options: argparse.Namespace) -> int:
@@ -92,3 +93,34 @@ def _split(each: Mapping[str, Any]) -> list[tuple[str, ...]]:
             )
         )
     return sorted(rows, key=lambda row: -float(row[1]))
+
+
+def _energy_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "set", "seed", "liberty", "jobs", "cache", "json")
+    sub.add_argument(
+        "--goal", choices=("speed", "area"), default="speed", help="the mapping that is measured"
+    )
+    sub.add_argument(
+        "--period", type=float, metavar="PS",
+        help="of the clock; by default the shortest that each netlist allows",
+    )  # fmt: skip
+    sub.add_argument(
+        "--vectors", default="random,real", metavar="KIND,...",
+        help="random (level smoke) and real, the latter where a unit has recorded tensors",
+    )  # fmt: skip
+    sub.add_argument(
+        "--operations", type=count, metavar="N",
+        help="transactions of each kind of vectors, at least; else 1024, or 64 programs of a core",
+    )  # fmt: skip
+    sub.add_argument("--no-glitch", action="store_true", help="leave out simulation with delays")
+    output_option(sub, None, "write each result as JSON here")
+
+
+COMMANDS = (
+    Command(
+        energy,
+        "energy of mapped netlists on their own vectors, an operation and a MAC",
+        "narrowgauge energy mx_dot/w4a4_l32 --vectors real",
+        _energy_options,
+    ),
+)

@@ -4,8 +4,9 @@ import argparse
 import json
 
 from narrowgauge.console import Console, table
+from narrowgauge.options import Command, count, shared
 
-__all__ = ["gates"]
+__all__ = ["COMMANDS", "gates"]
 
 
 def gates(options: argparse.Namespace) -> int:
@@ -48,3 +49,18 @@ def gates(options: argparse.Namespace) -> int:
         for each in result["netlists"].values()
     )
     return 0 if good else 1
+
+
+def _gates_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "set", "level", "seed", "liberty", "jobs", "cache", "json")
+    sub.add_argument("--seconds", type=count, default=300, metavar="N", help="limit of each proof")
+
+
+COMMANDS = (
+    Command(
+        gates,
+        "compare mapped netlists with the golden model, and prove them equal to the RTL",
+        "narrowgauge gates fp_add mx_dot/w4a4_l32",
+        _gates_options,
+    ),
+)

@@ -7,8 +7,9 @@ from typing import Any
 
 from narrowgauge import output
 from narrowgauge.console import Console, table
+from narrowgauge.options import Command, count, shared
 
-__all__ = ["layer"]
+__all__ = ["COMMANDS", "layer"]
 
 
 def layer(options: argparse.Namespace) -> int:
@@ -51,3 +52,25 @@ def _text(made: dict[str, Any]) -> str:
         f"PASS  {made['point']}, {made['model']}, layer {made['layer']}, {made['positions']} "
         f"positions: {made['bits_compared']} output bits equal\n{said}"
     )
+
+
+def _layer_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "cache", "json")
+    sub.add_argument("--point", default="opal_core/p47_l128", help="a point of opal_core")
+    sub.add_argument("--layer", type=int, default=1, metavar="N", help="of the model, from 0")
+    sub.add_argument(
+        "--positions", type=count, default=64, metavar="N",
+        help="positions in the caches of keys and values, the token's own included",
+    )  # fmt: skip
+    sub.add_argument("--build", default="build/layer", metavar="DIR", help="model of the Verilog")
+    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+
+
+COMMANDS = (
+    Command(
+        layer,
+        "run a decoder layer of a language model on a core's generated Verilog",
+        "narrowgauge layer --point opal_core/p47_l128 --positions 64",
+        _layer_options,
+    ),
+)

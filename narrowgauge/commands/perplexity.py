@@ -9,13 +9,14 @@ from narrowgauge.console import Console
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.llm.scheme import SCHEMES
 from narrowgauge.golden.policy import Policy
-from narrowgauge.perplexity import FLOAT, Request, evaluate, read_text
+from narrowgauge.options import Command, scoring, shared, words
+from narrowgauge.perplexity import DEFAULT, FLOAT, Request, evaluate, read_text
 
-__all__ = ["perplexity"]
+__all__ = ["COMMANDS", "perplexity"]
 
 
-def _schemes(words: list[str]) -> list[str]:
-    return [FLOAT, *SCHEMES] if words == ["all"] else words
+def _schemes(named: list[str]) -> list[str]:
+    return [FLOAT, *SCHEMES] if named == ["all"] else named
 
 
 def perplexity(options: argparse.Namespace) -> int:
@@ -43,3 +44,26 @@ def perplexity(options: argparse.Namespace) -> int:
         output.record(options.record, text + "\n")
     print(text if options.json else report.to_text())
     return 0
+
+
+def _perplexity_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "jobs", "json")
+    sub.add_argument(
+        "--scheme", type=words, default=",".join(DEFAULT), metavar="S1,S2,...",
+        help=f"how it computes: all, or any of {FLOAT}, {', '.join(SCHEMES)}",
+    )  # fmt: skip
+    scoring(sub)
+    sub.add_argument(
+        "--policy", metavar="FILE.json", help="widths by site and layer, for schemes that have them"
+    )
+    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+
+
+COMMANDS = (
+    Command(
+        perplexity,
+        "perplexity of a language model whose decoder computes in golden arithmetic",
+        "narrowgauge perplexity --text wikitext-2/test.txt --window 512 --windows 8",
+        _perplexity_options,
+    ),
+)

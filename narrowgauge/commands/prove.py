@@ -5,11 +5,13 @@ import json
 from typing import TYPE_CHECKING
 
 from narrowgauge.console import Console, table
+from narrowgauge.options import Command, output_option, shared
+from narrowgauge.prove import LEVELS
 
 if TYPE_CHECKING:
     from narrowgauge.verify.prove.claims import Proof
 
-__all__ = ["prove"]
+__all__ = ["COMMANDS", "prove"]
 
 
 def prove(options: argparse.Namespace) -> int:
@@ -58,3 +60,26 @@ def _details(verdict: str, name: str, proof: "Proof") -> str:
         if shown.file:
             lines.append(f"      again: narrowgauge verify {name} --input {shown.file}")
     return "\n".join(lines) + "\n"
+
+
+def _prove_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "set", "jobs", "cache", "json")
+    sub.add_argument(
+        "--level", choices=LEVELS, default="smoke",
+        help="smoke: claims of about a minute at most, the others as kept; full: all claims",
+    )  # fmt: skip
+    sub.add_argument(
+        "--limit", type=float, default=600.0, metavar="SECONDS",
+        help="for one part of a claim; what is not done by then is unknown",
+    )  # fmt: skip
+    output_option(sub, "build/prove", "where counterexamples go, to be replayed by verify --input")
+
+
+COMMANDS = (
+    Command(
+        prove,
+        "prove what is claimed of a unit, or refute it with a counterexample",
+        "narrowgauge prove lzc fp_add/fp8_e5m2",
+        _prove_options,
+    ),
+)

@@ -4,8 +4,9 @@ import argparse
 import json
 
 from narrowgauge import api
+from narrowgauge.options import Command, output_option, shared
 
-__all__ = ["report"]
+__all__ = ["COMMANDS", "report"]
 
 
 def report(options: argparse.Namespace) -> int:
@@ -23,3 +24,26 @@ def report(options: argparse.Namespace) -> int:
         print(f"page: {written[0].as_posix()}")
         print(f"plots: {len(written) - 1} files in {(written[0].parent / 'plots').as_posix()}")
     return 0
+
+
+def _report_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "cache", "json")
+    sub.add_argument(
+        "--store", default="build/results.sqlite", metavar="FILE", help="SQLite file of the results"
+    )
+    sub.add_argument(
+        "--library", metavar="NAME",
+        help="cell library whose figures are shown, where the store has several (default: the "
+        "only one, or nangate45)",
+    )  # fmt: skip
+    output_option(sub, "build/report", "where the page and plots/ go")
+
+
+COMMANDS = (
+    Command(
+        report,
+        "write the page of all results, and its plots as SVG and PNG",
+        "narrowgauge report mx_dot bf16_dot",
+        _report_options,
+    ),
+)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from narrowgauge import output
 from narrowgauge.console import Console
+from narrowgauge.golden.policy import INPUTS
+from narrowgauge.options import Command, scoring, shared, words
 from narrowgauge.perplexity import Request, read_text
 
-__all__ = ["sensitivity"]
+__all__ = ["COMMANDS", "sensitivity"]
 
 
 def sensitivity(options: argparse.Namespace) -> int:
@@ -41,3 +43,34 @@ def sensitivity(options: argparse.Namespace) -> int:
         output.record(options.record, finding.policy.to_json() + "\n")
     print(json.dumps(finding.to_json(), indent=2) if options.json else to_text(finding))
     return 0
+
+
+def _sensitivity_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "jobs", "json")
+    sub.add_argument("--scheme", default="w4a4_7_log2", metavar="S", help="one with a policy")
+    sub.add_argument(
+        "--budget", type=float, default=0.02, metavar="NATS",
+        help="how much more loss than with all sites high",
+    )  # fmt: skip
+    sub.add_argument(
+        "--sites",
+        type=words,
+        default=",".join(INPUTS),
+        metavar="S1,S2,...",
+        help="what may be low",
+    )
+    sub.add_argument(
+        "--by-layer", action="store_true", help="choose in each layer alone (many measurements)"
+    )
+    scoring(sub)
+    sub.add_argument("--record", metavar="FILE", help="write the policy, for perplexity --policy")
+
+
+COMMANDS = (
+    Command(
+        sensitivity,
+        "loss with each input of a layer narrow alone, and a policy within a budget",
+        "narrowgauge sensitivity --scheme w4a4_7_log2 --budget 0.02 --record policy.json",
+        _sensitivity_options,
+    ),
+)

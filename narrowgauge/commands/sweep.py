@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from narrowgauge import api, measures
 from narrowgauge.console import Console, table
+from narrowgauge.options import Command, Grid, count, shared, words
 
 if TYPE_CHECKING:
     from narrowgauge.sweep import Progress, Sweep
 
-__all__ = ["sweep"]
+__all__ = ["COMMANDS", "sweep"]
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -108,3 +109,36 @@ def _text(made: "Sweep", store: str) -> str:
 def _listed(word: str, listed: Any) -> list[str]:
     lines = [f"  {each.name}: {each.reason}" for each in listed]
     return ["\n".join([f"{len(lines)} {word}:", *lines])] if lines else []
+
+
+def _sweep_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "set", "liberty", "jobs", "cache", "json")
+    sub.add_argument(
+        "--grid", action=Grid, default={}, metavar="NAME=V1,V2,...",
+        help="values of a parameter, each with each of the others'; A:B:STEP is a range that "
+        "holds both ends; may be given again",
+    )  # fmt: skip
+    sub.add_argument(
+        "--measure", type=words, default="area", metavar="M1,M2,...",
+        help=f"what to measure: {', '.join(measures.MEASURES)}",
+    )  # fmt: skip
+    sub.add_argument(
+        "--store", default="build/results.sqlite", metavar="FILE", help="SQLite file of the results"
+    )
+    sub.add_argument(
+        "--scheduler", metavar="ADDRESS", help="work on the cluster of this dask scheduler"
+    )
+    sub.add_argument(
+        "--timeout", type=count, default=10, metavar="SECONDS",
+        help="how long to wait for the scheduler, and for a worker where it has none",
+    )  # fmt: skip
+
+
+COMMANDS = (
+    Command(
+        sweep,
+        "measure points over a grid of parameters, and keep the results",
+        "narrowgauge sweep mx_dot/w4a4_l32 --grid w_bits=3:5 --grid a_bits=3:7:2",
+        _sweep_options,
+    ),
+)

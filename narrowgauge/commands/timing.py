@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from narrowgauge.console import Console, table
+from narrowgauge.options import Command, count, output_option, periods, shared
 
-__all__ = ["timing"]
+__all__ = ["COMMANDS", "timing"]
 
 _GROUPS = ("reg2reg", "in2reg", "reg2out", "in2out")
 
@@ -99,3 +100,43 @@ def _points(path: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for point in path["points"]
     ]
+
+
+def _timing_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "names", "set", "liberty", "jobs", "cache", "json")
+    sub.add_argument(
+        "--goal",
+        choices=("speed", "area"),
+        default="speed",
+        help="the mapping whose paths are told",
+    )
+    asked = sub.add_mutually_exclusive_group()
+    asked.add_argument(
+        "--period", type=float, metavar="PS", help="map for this period, with the least area"
+    )
+    asked.add_argument(
+        "--sweep", type=periods, metavar="LO:HI:STEPS",
+        help="map for so many periods from LO to HI ps, at equal ratios",
+    )  # fmt: skip
+    asked.add_argument(
+        "--curve", type=count, nargs="?", const=8, metavar="STEPS",
+        help="the same between the fastest mapping found and the smallest (8 periods)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--paths", type=count, default=1, metavar="N", help="worst paths, each to another end"
+    )
+    sub.add_argument(
+        "--boundary", choices=("registers", "ideal"), default="registers",
+        help="what stands at the ports: flip-flops, or inputs at the clock's edge and no load",
+    )  # fmt: skip
+    output_option(sub, None, "write each result as JSON here")
+
+
+COMMANDS = (
+    Command(
+        timing,
+        "shortest clock period, worst paths and area-delay curve of mapped netlists",
+        "narrowgauge timing mx_dot/w4a4_l32 --curve 8",
+        _timing_options,
+    ),
+)

@@ -19,12 +19,12 @@ from narrowgauge.hdl.systems import registers
 from narrowgauge.hdl.systems.axi_lite import AxiLite, bus
 from narrowgauge.hdl.systems.guard import Guard
 
-__all__ = ["OpalSystem"]
+__all__ = ["PacketSystem"]
 
 _COUNTER_BITS = 32
 
 
-class OpalSystem(wiring.Component):
+class PacketSystem(wiring.Component):
     """See the module.
 
     Parameters
