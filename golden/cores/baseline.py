@@ -14,6 +14,7 @@ The vector's elements beyond its length, and the probabilities beyond the last, 
 final beat of a row holds beyond its end is multiplied by them.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline:
+class Baseline(ABC):
     """What: lanes, fraction, head, length, vector. How: q_lanes.
 
     Parameters
@@ -77,9 +78,9 @@ class Baseline:
         _ = self.dot, self.softmax
 
     @property
+    @abstractmethod
     def word(self) -> Field:
         """The field that holds headers, elements of vectors, and weights."""
-        raise NotImplementedError
 
     @property
     def sides(self) -> tuple[Field, ...]:
@@ -87,18 +88,18 @@ class Baseline:
         return ()
 
     @property
+    @abstractmethod
     def dot(self) -> Any:
         """The array's parameters."""
-        raise NotImplementedError
 
     @property
     def softmax(self) -> bf16_softmax.Params:
         """The softmax's parameters."""
         return bf16_softmax.Params(length=self.length)
 
+    @abstractmethod
     def dots(self, a: Ints, data: Batch, last: Ints) -> Ints:
         """FP32 results of the array: operands (beats, lanes) with data beats."""
-        raise NotImplementedError
 
     @property
     def input(self) -> Payload:

@@ -7,6 +7,7 @@ rounded to bf16 on their way to the collector, and scores on theirs to the softm
 probabilities go to the memory; rows of V wait until all are there.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -27,7 +28,7 @@ from narrowgauge.hdl.units.bf16_softmax import Bf16Softmax
 __all__ = ["BaselineCore"]
 
 
-class BaselineCore(StreamUnit):
+class BaselineCore(StreamUnit, ABC):
     """See the module.
 
     Parameters
@@ -49,9 +50,9 @@ class BaselineCore(StreamUnit):
         self._params = params
         super().__init__(params)
 
+    @abstractmethod
     def array(self, m: Module) -> Any:
         """The dot product unit, its weights connected; its `a`, `last` and handshake are not."""
-        raise NotImplementedError
 
     def elaborate(self, platform: object) -> Module:
         """The parts, and what goes from one to the other."""

@@ -6,6 +6,7 @@ any order and in any process; `merge` makes one proof of theirs.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -87,7 +88,7 @@ class Context:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class Claim(ABC):
     """A statement about a design, and the engine that settles it.
 
     Parameters
@@ -105,13 +106,13 @@ class Claim:
     long: bool = False
     parts: int = 1
 
+    @abstractmethod
     def settle(self, context: Context) -> Proof:
         """Settle the part `context.part`; engines define it.
 
         A design that the engine cannot take is a `NarrowgaugeError`; time that runs out gives the
         status "unknown".
         """
-        raise NotImplementedError
 
     def proof(
         self,
