@@ -1,0 +1,243 @@
+"""Range batch normalisation on block floating point: statistics, normalisation and gradients.
+
+    mu = sum x / N   R = sum_k (M_k - m_k) / K   s = 1 / (c R + eps)   y = gamma (x - mu) s + beta
+    dbeta = sum g    dgamma = sum g (x - mu) s
+    dx_i = gamma s (g_i - dbeta / N - (c / K) dgamma d_i)
+
+for each channel, over its N values in K chunks: M_k and m_k are the largest and least of chunk k,
+d_i is 1 at M_k, -1 at m_k and 0 elsewhere; of equal ones the first in scan order counts. Chunk k
+holds the positions t with floor(t K / N) = k, so that lengths differ by one at most;
+c = 1 / sqrt(2 ln(N / K)).
+
+Everything is fixed point, so that sums depend neither on lanes nor on the order of tiles:
+
+- A value q 2^(E - (m-1)) is *placed* on a window of w bits below 2^(base + 1): cut off towards
+  zero, clipped where E > base. Statistics are of x placed on the tensor's window.
+- A channel's exponent e is that of c R + eps, and s = s_q 2^-(P + e) with s_q of P bits.
+  Differences d = x - mu have the unit 2^(e - f): x is cut off towards zero there, mu rounded to
+  nearest, both are clipped to 2^7 times 2^e, and d to 16 times 2^e. (Beyond the first clip the step
+  of x itself is over 4 times 2^e: such a channel has lost its values before.)
+- y = a_q d + beta_q in a unit of the channel, rounded once, to its block. Gradients alike.
+
+A constant channel (R = 0) has s = 0: y = beta, dx = 0, dgamma = 0.
+
+Source: Noh et al., "LightNorm: Area and Energy-Efficient Batch Normalization Hardware for On-Device
+DNN Training", ICCD 2022; Banner et al., "Scalable methods for 8-bit training of neural networks",
+NeurIPS 2018. Windows, widths and rounding are ours.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats import BFP, FloatFormat, get
+from narrowgauge.golden.formats.bfp import quantize_groups
+
+__all__ = [
+    "FP10",
+    "FP32",
+    "REACH",
+    "ROOM",
+    "Blocks",
+    "Layer",
+    "Params",
+    "blocks_of",
+    "chunk_of",
+    "place",
+    "rounded_shift",
+]
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+def _float(name: str) -> FloatFormat:
+    found = get(name)
+    assert isinstance(found, FloatFormat)
+    return found
+
+
+FP10 = _float("fp10_e5m4")
+"""The format of gamma."""
+FP32 = _float("fp32")
+"""The format of beta and of the gradients of gamma and beta."""
+
+ROOM, REACH = 7, 4
+"""Values and mean, and differences, are clipped to these powers of two times 2**e."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What: group, chunks, window, gradient_window, fraction, precision.
+
+    Parameters
+    ----------
+    group : channels that share an exponent, a power of two, 1..64
+    chunks : K, a power of two, 1..16
+    window : bits of the window of x in the statistics, 8..24
+    gradient_window : bits of that of g, 8..20
+    fraction : f, bits of a difference below the channel's power of two, 4..12
+    precision : P, bits of s and of gamma s, 6..16
+    """
+
+    group: int = 4
+    chunks: int = 8
+    window: int = 16
+    gradient_window: int = 12
+    fraction: int = 8
+    precision: int = 12
+
+    def __post_init__(self) -> None:
+        limits = {
+            "group": (1, 64),
+            "chunks": (1, 16),
+            "window": (8, 24),
+            "gradient_window": (8, 20),
+            "fraction": (4, 12),
+            "precision": (6, 16),
+        }
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise UsageError(f"{name} must be {least}..{most}, got {value}")
+            if name in ("group", "chunks") and value & (value - 1):
+                raise UsageError(f"{name} must be a power of two, got {value}")
+
+    @property
+    def forward(self) -> BFP:
+        """The format of x and y."""
+        return BFP(exponent_bits=5, mantissa_bits=5, k=self.group)
+
+    @property
+    def backward(self) -> BFP:
+        """The format of g and dx."""
+        return BFP(exponent_bits=6, mantissa_bits=4, k=self.group)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Blocks:
+    """A tensor of positions and channels in blocks of channels.
+
+    Parameters
+    ----------
+    fmt : the format
+    codes : (positions, channels), -L..L
+    fields : (positions, channels / k), exponent fields; the format's NaN field among them
+    """
+
+    fmt: BFP
+    codes: Ints
+    fields: Ints
+
+    def __post_init__(self) -> None:
+        if self.codes.ndim != 2 or self.codes.shape[1] % self.fmt.k:
+            raise UsageError(
+                f"codes must be (positions, multiple of {self.fmt.k}), got {self.codes.shape}"
+            )
+        wanted = (len(self.codes), self.codes.shape[1] // self.fmt.k)
+        if self.fields.shape != wanted:
+            raise UsageError(f"fields must be {wanted}, got {self.fields.shape}")
+
+    @property
+    def nan(self) -> Bools:
+        """The elements whose block is NaN; their codes count as 0."""
+        return np.repeat(self.fields == self.fmt.nan_field, self.fmt.k, axis=1)
+
+    @property
+    def base(self) -> int:
+        """The exponent of the largest block with a code that is not 0, the least one without."""
+        used = (self.codes != 0).reshape(*self.fields.shape, self.fmt.k).any(axis=2)
+        used &= self.fields != self.fmt.nan_field
+        top = int(np.maximum(self.fields, 1)[used].max(initial=1))
+        return top - self.fmt.bias
+
+    def places(self) -> Ints:
+        """Exponent of the unit of each code, (positions, channels)."""
+        fields = np.where(self.fields == self.fmt.nan_field, 1, np.maximum(self.fields, 1))
+        units = fields - self.fmt.bias - self.fmt.fraction_bits
+        return np.repeat(units, self.fmt.k, axis=1)
+
+
+def place(blocks: Blocks, window: int, base: int) -> tuple[Ints, Bools]:
+    """Values on a window of so many bits below 2**(base + 1), and which of them were clipped."""
+    codes = np.where(blocks.nan, 0, blocks.codes)
+    left = blocks.places() - (base + 1 - window)
+    # From the window's width on, every code but 0 is clipped.
+    moved = np.abs(codes) << np.clip(left, 0, window)
+    moved >>= np.clip(-left, 0, 62)
+    most = (1 << window) - 1
+    return np.where(codes < 0, -1, 1) * np.minimum(moved, most), moved > most
+
+
+def rounded_shift(values: Ints, right: npt.ArrayLike) -> Ints:
+    """Values times 2**-right, to nearest, ties to even; results must fit 62 bits."""
+    amount = np.asarray(right, np.int64)
+    down = np.clip(amount, 0, 62)
+    base = values >> down
+    rest = values - (base << down)
+    half = np.where(down > 0, np.int64(1) << np.maximum(down - 1, 0), 1)
+    up = (rest > half) | ((rest == half) & (base & 1 == 1))
+    base = base + np.where(down > 0, up, False)
+    return np.where(amount > 62, 0, base << np.clip(-amount, 0, 62))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What is the same for all channels of a layer, worked out by the host.
+
+    Parameters
+    ----------
+    count : N, values of a channel
+    chunks : K
+    epsilon : added to c R
+    """
+
+    count: int
+    chunks: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not 2 * self.chunks <= self.count <= 1 << 20:
+            raise UsageError(
+                f"a channel must have {2 * self.chunks}..{1 << 20} values in {self.chunks} chunks "
+                f"of two or more, got {self.count}"
+            )
+        if not 0 <= self.epsilon < 1:
+            raise UsageError(f"epsilon must be from 0 to below 1, got {self.epsilon}")
+
+    @property
+    def c(self) -> int:
+        """The factor c as a fraction of 2**16, to nearest."""
+        return round(65536 / math.sqrt(2 * math.log(self.count / self.chunks)))
+
+    @property
+    def inverse(self) -> tuple[int, int]:
+        """1 / N as (significand of 16 bits, right shift), to nearest."""
+        shift = 15 + (self.count - 1).bit_length()
+        return round(2**shift / self.count), shift
+
+    def starts(self) -> Ints:
+        """First position of each chunk."""
+        return -(-np.arange(self.chunks) * self.count // self.chunks)
+
+
+def chunk_of(layer: Layer, position: Ints) -> Ints:
+    """The chunk of a position."""
+    return position * layer.chunks // layer.count
+
+
+def blocks_of(fmt: BFP, total: Ints, unit: Ints, nan: Bools) -> Blocks:
+    """Values total * 2**unit in blocks of a format."""
+    shape = (len(total), -1, fmt.k)
+    grid = np.broadcast_to(unit, total.shape).reshape(shape)
+    codes, fields = quantize_groups(
+        fmt, (total < 0).reshape(shape), np.abs(total).reshape(shape), grid
+    )
+    bad: Bools = np.logical_or.reduce(nan.reshape(codes.shape), axis=2)
+    codes = np.where(bad[..., None], 0, codes)
+    return Blocks(
+        fmt=fmt, codes=codes.reshape(total.shape), fields=np.where(bad, fmt.nan_field, fields)
+    )

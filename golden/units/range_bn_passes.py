@@ -1,0 +1,178 @@
+"""The forward passes of range batch normalisation, see `range_bn`: statistics, constants, y."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats import FloatFormat, vector
+from narrowgauge.golden.units.range_bn import (
+    FP10,
+    FP32,
+    REACH,
+    ROOM,
+    Blocks,
+    Layer,
+    Params,
+    blocks_of,
+    place,
+    rounded_shift,
+)
+
+__all__ = ["Constants", "Statistics", "constants", "differences", "normalize", "statistics"]
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Statistics:
+    """What the first pass gathers of each channel.
+
+    Parameters
+    ----------
+    base : exponent of the window; its unit is 2**(base + 1 - window)
+    total : (channels,), the sum
+    spread : (channels,), the sum of the chunks' ranges
+    largest, least : (chunks, channels), positions of the extremes in the tensor
+    clipped : (channels,), whether a value did not fit the window
+    """
+
+    base: int
+    total: Ints
+    spread: Ints
+    largest: Ints
+    least: Ints
+    clipped: Bools
+
+
+def statistics(params: Params, layer: Layer, x: Blocks, base: int | None = None) -> Statistics:
+    """The first pass over x; without `base` the window begins at x's largest exponent."""
+    if len(x.codes) != layer.count:
+        raise UsageError(f"x must have {layer.count} positions, got {len(x.codes)}")
+    top = x.base if base is None else base
+    placed, clipped = place(x, params.window, top)
+    starts = layer.starts()
+    ends = np.append(starts[1:], layer.count)
+    # The first of equal ones: argmax and argmin tell it.
+    largest = [a + placed[a:b].argmax(axis=0) for a, b in zip(starts, ends, strict=True)]
+    least = [a + placed[a:b].argmin(axis=0) for a, b in zip(starts, ends, strict=True)]
+    channels = np.arange(placed.shape[1])
+    high, low = np.array(largest), np.array(least)
+    return Statistics(
+        base=top,
+        total=placed.sum(axis=0),
+        spread=(placed[high, channels] - placed[low, channels]).sum(axis=0),
+        largest=high,
+        least=low,
+        clipped=np.logical_or.reduce(clipped, axis=0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Constants:
+    """What the second pass multiplies and adds, of each channel; every array is (channels,).
+
+    Parameters
+    ----------
+    exponent : e; differences have the unit 2**(e - fraction)
+    mean : mu in that unit, clipped
+    scale : s_q; s = s_q 2**-(precision + e). 0 in a channel that is constant
+    gain, offset : a_q and beta_q
+    unit : exponent of the unit of a_q d + beta_q
+    slope, slope_unit : gamma s = slope 2**slope_unit, for gradients
+    """
+
+    exponent: Ints
+    mean: Ints
+    scale: Ints
+    gain: Ints
+    offset: Ints
+    unit: Ints
+    slope: Ints
+    slope_unit: Ints
+
+
+def constants(
+    params: Params, layer: Layer, stats: Statistics, gamma: npt.ArrayLike, beta: npt.ArrayLike
+) -> Constants:
+    """Mean, exponent and scale from statistics, gain and offset with gamma and beta.
+
+    Parameters
+    ----------
+    gamma : (channels,), finite codes of `FP10`
+    beta : (channels,), finite FP32 codes
+    """
+    P, f = params.precision, params.fraction
+    unit = stats.base + 1 - params.window
+    chunk_bits = params.chunks.bit_length() - 1
+    # c R + eps, in 2**-(16 + chunk bits) of the window's unit.
+    epsilon = round(layer.epsilon * 2.0 ** (16 + chunk_bits - unit))
+    product = stats.spread * layer.c + min(epsilon, 1 << 48)
+    length = vector.bit_length(product)
+    exponent = length - 1 - 16 - chunk_bits + unit
+    # Three more bits than s has, cut off.
+    divisor = np.where(length > P + 3, product >> np.clip(length - P - 3, 0, 62), 0)
+    divisor |= np.where(length <= P + 3, product << np.clip(P + 3 - length, 0, 62), 0)
+    scale = np.minimum((1 << (2 * P + 2)) // np.maximum(divisor, 1), (1 << P) - 1)
+    scale = np.where(stats.spread == 0, 0, scale)
+    exponent = np.where(stats.spread == 0, 0, exponent)
+
+    inverse, shift = layer.inverse
+    mean = rounded_shift(stats.total * inverse, shift + exponent - f - unit)
+    most = (1 << (f + ROOM)) - 1
+    mean = np.clip(mean, -most, most)
+
+    negative, significand, place_of = _decoded(FP10, gamma, "gamma")
+    minus, fraction, at = _decoded(FP32, beta, "beta")
+    # gamma s in units of 2**(gamma's - P - 1) / 2**e: its five bits and the P of s.
+    exact = significand * scale
+    slope = rounded_shift(exact, 5)
+    gamma_exponent = place_of + 4
+    reach = vector.bit_length(fraction) - 1 + at
+    grid = np.where(fraction > 0, np.maximum(gamma_exponent, reach - REACH), gamma_exponent)
+    gain = rounded_shift(exact, 5 + grid - gamma_exponent)
+    unit_of = grid + 1 - P - f
+    offset = rounded_shift(fraction, unit_of - at)
+    sign = 1 - 2 * negative
+    return Constants(
+        exponent=exponent,
+        mean=mean,
+        scale=scale,
+        gain=sign * gain,
+        offset=(1 - 2 * minus) * offset,
+        unit=unit_of,
+        slope=sign * slope,
+        slope_unit=gamma_exponent + 1 - P - exponent,
+    )
+
+
+def _decoded(fmt: FloatFormat, codes: npt.ArrayLike, name: str) -> tuple[Ints, Ints, Ints]:
+    """Sign, significand and exponent of finite codes."""
+    array = np.asarray(codes, np.int64)
+    bad = array[(array & fmt.exponent_mask) == fmt.exponent_mask]
+    if bad.size:
+        raise UsageError(f"{name} must be finite, got code {int(bad[0]):#x} of {fmt.name}")
+    field = (array & fmt.exponent_mask) >> fmt.mantissa_bits
+    significand = (array & fmt.mantissa_mask) | ((field > 0).astype(np.int64) << fmt.mantissa_bits)
+    exponent = np.maximum(field, 1) - fmt.bias - fmt.mantissa_bits
+    return array >> (fmt.width - 1), significand, exponent
+
+
+def differences(params: Params, made: Constants, x: Blocks) -> Ints:
+    """The differences x - mu in the channel's unit, clipped; shape of `x.codes`."""
+    left = x.places() - (made.exponent - params.fraction)
+    most = (1 << (params.fraction + ROOM)) - 1
+    codes = np.where(x.nan, 0, x.codes)
+    moved = np.abs(codes) << np.clip(left, 0, params.fraction + ROOM)
+    moved = np.minimum(moved >> np.clip(-left, 0, 62), most)
+    difference = np.where(codes < 0, -moved, moved) - made.mean
+    most = (1 << (params.fraction + REACH)) - 1
+    return np.clip(difference, -most, most)
+
+
+def normalize(params: Params, made: Constants, x: Blocks) -> Blocks:
+    """The second pass: y, in blocks; a NaN block stays one."""
+    total = differences(params, made, x) * made.gain + made.offset
+    return blocks_of(params.forward, total, made.unit, x.nan)
