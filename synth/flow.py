@@ -20,7 +20,10 @@ from narrowgauge.synth.record import Record
 
 __all__ = ["CacheWarning", "Netlists", "SynthesisError", "flow_digest", "netlists", "synthesize"]
 
-_SOURCES = ("flow", "generic", "job", "liberty", "library", "netlist", "recipe", "record", "runner")
+_SOURCES = (
+    *("boundary", "flow", "generic", "job", "liberty", "library", "netlist", "nldm", "recipe"),
+    *("record", "repair", "runner"),
+)
 _KEPT = ("rtl", "area", "speed")
 
 

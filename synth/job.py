@@ -19,6 +19,7 @@ from narrowgauge.synth.library import Library
 from narrowgauge.synth.netlist import SynthesisError
 from narrowgauge.synth.recipe import Recipe
 from narrowgauge.synth.record import Record, Run
+from narrowgauge.synth.repair import repair
 
 __all__ = ["Job", "Netlists", "keep_files", "pyosys_version", "write"]
 
@@ -90,7 +91,7 @@ class Job:
         measured, area = self._read(documents["area"], "area", log, delays[:1])
         speed = None
         if self.recipe.speed is not None:
-            documents["speed"] = self._document(folder, "speed")
+            documents["speed"] = self._repaired(folder)
             speed = self._read(documents["speed"], "speed", log, delays[1:2])[1]
         documents["rtl"] = self._document(folder, "rtl")
         creator = documents["area"]["creator"]
@@ -120,9 +121,19 @@ class Job:
         reduced = {goal: each and _reduce(each, self.name) for goal, each in documents.items()}
         return Netlists(record=record, **reduced)
 
-    def _yosys(self, folder: Path, commands: list[str]) -> str:
+    def _repaired(self, folder: Path) -> Any:
+        """The netlist for speed with its buffer trees; the files of the folder have them too."""
+        document = self._document(folder, "speed")
+        repaired = repair(document, self.name, self.library)
+        if repaired is not document:
+            (folder / "speed.json").write_text(json.dumps(repaired), encoding="utf-8")
+            commands = ["read_json speed.json", "write_verilog -noattr speed.v"]
+            self._yosys(folder, commands, "repair")
+        return repaired
+
+    def _yosys(self, folder: Path, commands: list[str], stem: str = "flow") -> str:
         """Run a script; the log, or a `SynthesisError` that names the file it was kept in."""
-        script = folder / "flow.ys"
+        script = folder / f"{stem}.ys"
         script.write_text("\n".join(commands) + "\n", encoding="utf-8")
         result = subprocess.run(
             # -P: the neighbours of the runner must not shadow other modules
@@ -134,7 +145,7 @@ class Job:
             check=False,
         )
         log = result.stdout + result.stderr
-        (folder / "flow.log").write_text(log, encoding="utf-8")
+        (folder / f"{stem}.log").write_text(log, encoding="utf-8")
         if result.returncode:
             raise self._failure(log, result.returncode)
         return log

@@ -19,6 +19,7 @@ from narrowgauge.synth.library import Library
 from narrowgauge.synth.netlist import SynthesisError
 from narrowgauge.synth.nldm import tables
 from narrowgauge.synth.origin import SIMPLE
+from narrowgauge.synth.repair import repair
 
 __all__ = ["Mapper", "buffer"]
 
@@ -94,9 +95,10 @@ class Mapper:
         return [float(text) for text in _DELAY.findall(log)]
 
     def document(self, file: str) -> dict[str, Any]:
-        """The design with the mapped logic of a BLIF file of the folder in place of its own."""
+        """The design with the mapped logic of a BLIF file of the folder, and its buffer trees."""
         text = (self._folder / file).read_text(encoding="utf-8")
-        return {"modules": {self._top: _from_blif(self._module, text)}}
+        mapped = {"modules": {self._top: _from_blif(self._module, text)}}
+        return repair(mapped, self._top, self._library)
 
     def gates(self, file: str) -> Gates:
         """The same as a graph."""

@@ -162,11 +162,12 @@ class Log2Softmax(StreamUnit):
     def _level(self, m: Module, total: Value, largest: Value) -> Value:
         """log2 of the sum, and half of a code more."""
         p = self._params
-        F = p.fraction
-        zeros, _ = leading_zeros(m, total, "zeros")
-        kept, _ = window(m, total, zeros, keep=F + 1, limit=p.sum_bits - 1, name="leading")
+        F, places = p.fraction, p.sum_bits - 1 - p.guard
+        # The largest term is there whole, so the sum of a row that counts is at least 2^guard.
+        zeros, _ = leading_zeros(m, total[p.guard :], "zeros")
+        kept, _ = window(m, total[p.guard - F :], zeros, keep=F + 1, limit=places, name="leading")
         integer = Signal(signed(p.whole))
-        m.d.comb += integer.eq(largest + (p.sum_bits - 1 - p.guard) - zeros + kept[F - 1])
+        m.d.comb += integer.eq(largest + places - zeros + kept[F - 1])
         return Cat(kept[: F - 1], ~kept[F - 1], integer)
 
     def _code(self, m: Module, t: Value, level: Value, nan: Value) -> tuple[Value, Value]:

@@ -55,7 +55,9 @@ class MxQuantize(StreamUnit):
         p = self._params
         bits = 16 * p.lanes
         m.submodules.buffer = buffer = Memory(shape=bits, depth=p.beats, init=[])
-        write, read = buffer.write_port(), buffer.read_port(domain="comb")
+        write = buffer.write_port()
+        # Read and written at once only where a block is one beat.
+        read = buffer.read_port(transparent_for=(write,) if p.beats == 1 else ())
         write_beat = Signal(range(p.beats))
         read_beat = Signal(range(p.beats))
         busy, accept, emit, last = Signal(), Signal(), Signal(), Signal()
@@ -69,14 +71,19 @@ class MxQuantize(StreamUnit):
             write.addr.eq(write_beat),
             write.data.eq(Cat(self.i.payload.x)),
             write.en.eq(accept),
-            read.addr.eq(read_beat),
         ]
         done = Signal()
-        m.d.comb += done.eq(accept & write_beat.all())
+        next_beat = Signal(range(p.beats))
+        m.d.comb += [
+            done.eq(accept & write_beat.all()),
+            next_beat.eq(read_beat + emit),
+            # A word is read once, for the cycles in which its beat stands at the output.
+            read.addr.eq(next_beat),
+            read.en.eq(done | (emit & ~last)),
+        ]
         with m.If(accept):
             m.d.sync += write_beat.eq(write_beat + 1)
-        with m.If(emit):
-            m.d.sync += read_beat.eq(read_beat + 1)
+        m.d.sync += read_beat.eq(next_beat)
         with m.If(done):
             m.d.sync += busy.eq(1)
         with m.Elif(emit & last):

@@ -18,7 +18,7 @@ from narrowgauge.console import Console, markdown
 from narrowgauge.store import DEFAULT, Result, Store
 from narrowgauge.sweep import Progress
 from narrowgauge.synth import origin
-from tests.reference import PENDING, README
+from tests.reference import README, UNMEASURED
 from tests.reference.opal import CORES
 
 __all__ = [
@@ -207,8 +207,8 @@ def render(data: Mapping[str, Any]) -> str:
         "for it."
     )
     parts = [head]
-    if PENDING:
-        parts.append(f"Not measured yet: {', '.join(f'`{name}`' for name in PENDING)}.")
+    if UNMEASURED:
+        parts.append(f"Not measured yet: {', '.join(f'`{name}`' for name in UNMEASURED)}.")
     for title, chosen, per in (
         ("Dot products", [p for p in points if p["macs"]], "MAC"),
         ("Other units", [p for p in points if not p["macs"] and p["layer"] == "units"], "op"),
