@@ -178,6 +178,23 @@ ENTRIES: tuple[Entry, ...] = (
         points={"p35": {"low": 3}, "p47": {"low": 4}},
     ),
     Entry(
+        name="bfp_pack",
+        layer="arith",
+        points={
+            # For what batch normalisation gives, each element on a grid of its own or all on one.
+            **{
+                f"e{e}m{m}_k4{'_shared' * shared}": {
+                    **{"width": width, "unit_bits": unit, "shared": shared},
+                    **{"exp_bits": e, "man_bits": m},
+                }
+                for shared in (False, True)
+                for e, m, width, unit in ((5, 5, 24, 7), (6, 4, 26, 8))
+            },
+            # All inputs can be tried.
+            "e3m2_k2": {"k": 2, "width": 5, "unit_bits": 2, "exp_bits": 3, "man_bits": 2},
+        },
+    ),
+    Entry(
         name="mx_quantize",
         layer="units",
         points={

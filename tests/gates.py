@@ -69,6 +69,12 @@ class Gates:
 
     def __call__(self, batch: dict[str, Ints]) -> dict[str, Ints]:
         """The outputs' bit patterns for those of the inputs; `clk` and `rst` are left at 0."""
+        places = np.arange(63)
+        made = self.bits({name: codes[:, None] >> places & 1 for name, codes in batch.items()})
+        return {name: (bits << places[: bits.shape[1]]).sum(axis=1) for name, bits in made.items()}
+
+    def bits(self, batch: dict[str, Ints]) -> dict[str, Ints]:
+        """The same bit by bit: every port (beats, bits), lowest first."""
         count = len(next(iter(batch.values())))
         words = -(-count // 64)
         nets: list[Any] = [None] * (2 * self.size + 2)
@@ -80,13 +86,15 @@ class Gates:
         for literal, port, bit in self.inputs:
             bits = np.zeros(words * 64, np.uint8)
             if port not in ("clk", "rst"):
-                bits[:count] = (batch[port] >> bit) & 1
+                bits[:count] = batch[port][:, bit]
             drive(literal, np.packbits(bits, bitorder="little").view(np.uint64))
         for output, left, right in self.ands:
             drive(output, nets[left] & nets[right])
-        result: dict[str, Ints] = {}
+        sizes: dict[str, int] = {}
+        for _, port, bit in self.outputs:
+            sizes[port] = max(sizes.get(port, 0), bit + 1)
+        result = {port: np.zeros((count, size), np.int64) for port, size in sizes.items()}
         for literal, port, bit in self.outputs:
-            bits = np.unpackbits(nets[literal].view(np.uint8), bitorder="little")[:count]
-            column = result.setdefault(port, np.zeros(count, np.int64))
-            column |= bits.astype(np.int64) << bit
+            words_of = nets[literal].view(np.uint8)
+            result[port][:, bit] = np.unpackbits(words_of, bitorder="little")[:count]
         return result

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -13,9 +14,11 @@ from amaranth.lib.wiring import In, Out
 from gates import Gates
 
 from narrowgauge import registry
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, Field
 from narrowgauge.hdl.arith.multiplier import multiply
 from narrowgauge.hdl.arith.shifter import shift_right, window
+
+Ints = npt.NDArray[np.int64]
 
 MODES = list(product(("rne", "rtz", "rna"), ("nonfinite", "saturate")))
 POINTS = [p for p in registry.points() if p.entry.layer == "arith"]
@@ -43,15 +46,21 @@ RIGHT = [(8, 3, 8), (8, 4, 11), (5, 3, 9), (11, 2, 12)]
 LEFT = [(10, 3, 4), (9, 4, 9), (6, 2, 8), (12, 4, 5)]
 
 
+def laid_out(field: Field, batch: Batch) -> Ints:
+    """A field's bits, lowest first, (beats, bits)."""
+    codes = field.to_bits(batch[field.name])
+    return (codes[..., None] >> np.arange(field.width) & 1).reshape(len(codes), -1)
+
+
 def mismatches(unit: str, params: Any, batch: Batch, folder: Path, want: Batch) -> int:
     """Transactions in which hardware and model differ."""
     entry = registry.find(unit)
     gates = Gates(entry.component(params), folder)
-    got = gates({f.name: f.to_bits(batch[f.name]) for f in params.input.fields})
+    got = gates.bits({f.name: laid_out(f, batch) for f in params.input.fields})
     wrong = np.zeros(len(next(iter(batch.values()))), bool)
     assert set(got) == {f.name for f in params.output.fields}
     for field in params.output.fields:
-        wrong |= got[field.name] != field.to_bits(want[field.name])
+        wrong |= (got[field.name] != laid_out(field, want)).any(axis=1)
     return int(wrong.sum())
 
 
@@ -87,6 +96,23 @@ def test_convert(sizes: dict[str, int], encoding: str, tmp_path: Path) -> None:
     for rounding, overflow in MODES:
         modes = {"encoding": encoding, "rounding": rounding, "overflow": overflow}
         agrees("int_to_fp", tmp_path, **sizes, **modes)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("rounding", ["rne", "rtz", "rna"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"k": 1, "width": 6, "unit_bits": 5, "exp_bits": 3, "man_bits": 4},
+        {"k": 3, "width": 3, "unit_bits": 2, "exp_bits": 2, "man_bits": 2},
+        {"k": 2, "width": 40, "unit_bits": 10, "exp_bits": 8, "man_bits": 16},
+        {"k": 5, "width": 9, "unit_bits": 6, "exp_bits": 4, "man_bits": 12},
+        {"k": 2, "width": 17, "unit_bits": 9, "exp_bits": 5, "man_bits": 3},
+    ],
+    ids=lambda sizes: "_".join(map(str, sizes.values())),
+)
+def test_pack(sizes: dict[str, int], rounding: str, shared: bool, tmp_path: Path) -> None:
+    agrees("bfp_pack", tmp_path, **sizes, rounding=rounding, shared=shared)
 
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.full_name)

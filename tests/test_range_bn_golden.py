@@ -14,7 +14,7 @@ from narrowgauge.golden.units.range_bn import (
     FP10,
     Blocks,
     Layer,
-    Params,
+    RangeBn,
     chunk_of,
     place,
     rounded_shift,
@@ -62,7 +62,7 @@ class Run:
     """One layer in fixed point, forward and backward, and the same in float64 on its inputs."""
 
     def __init__(
-        self, params: Params, x: Floats, g: Floats, gamma: Floats, beta: Floats, **layer: Any
+        self, params: RangeBn, x: Floats, g: Floats, gamma: Floats, beta: Floats, **layer: Any
     ) -> None:
         self.params = params
         self.layer = Layer(count=len(x), chunks=params.chunks, **layer)
@@ -97,7 +97,7 @@ class Run:
         return {"y": gamma * xhat + beta, "dx": dx, "dbeta": dbeta, "dgamma": dgamma, "s": s}
 
 
-def normal(params: Params, count: int = 1000, channels: int = 16, **layer: Any) -> Run:
+def normal(params: RangeBn, count: int = 1000, channels: int = 16, **layer: Any) -> Run:
     scale = 2.0 ** RNG.uniform(-3, 3, channels)
     x = RNG.standard_normal((count, channels)) * scale + RNG.standard_normal(channels)
     g = RNG.standard_t(4, (count, channels)) * 2.0 ** RNG.uniform(-8, -4, channels)
@@ -114,7 +114,7 @@ def distance(a: Floats, b: Floats) -> float:
 @pytest.mark.parametrize("chunks", [1, 8])
 def test_near_the_formulas(group: int, chunks: int) -> None:
     """Errors are those of rounding the exact result to the format, within a percent."""
-    run = normal(Params(group=group, chunks=chunks))
+    run = normal(RangeBn(group=group, chunks=chunks))
     exact = run.exact()
     for name, made, fmt in (("y", run.y, run.params.forward), ("dx", run.dx, run.params.backward)):
         least = distance(values(blocks(exact[name], fmt)), exact[name])
@@ -130,9 +130,9 @@ def test_near_the_formulas(group: int, chunks: int) -> None:
 def test_narrower_is_worse(changed: dict[str, int], name: str) -> None:
     """The bits that the parameters speak of are there."""
     state = RNG.bit_generator.state
-    wide = normal(Params())
+    wide = normal(RangeBn())
     RNG.bit_generator.state = state
-    narrow = normal(Params(**changed))
+    narrow = normal(RangeBn(**changed))
     exact = wide.exact()[name]
     assert distance(values(getattr(narrow, name)), exact) > 1.02 * distance(
         values(getattr(wide, name)), exact
@@ -141,7 +141,7 @@ def test_narrower_is_worse(changed: dict[str, int], name: str) -> None:
 
 def test_invariants() -> None:
     """Before the last rounding sum(dx) = 0 and sum(dx (x - mu)) = gamma dgamma eps s, nearly 0."""
-    run = normal(Params(group=1, gradient_window=16), count=4000)
+    run = normal(RangeBn(group=1, gradient_window=16), count=4000)
     total = brackets(run.params, run.layer, run.stats, run.made, run.sums, run.g)
     # The mean is off by half a unit, and by what 16 bits of 1 / N leave of it.
     limit = 4000 * (0.5 + np.abs(run.sums.total) * 4 / 4000 * 2.0**-16)
@@ -153,7 +153,7 @@ def test_invariants() -> None:
 
 def test_order_and_lanes_do_not_matter() -> None:
     """Positions permuted within their chunks, and blocks of channels: not a bit changes."""
-    run = normal(Params(), count=403, channels=16)
+    run = normal(RangeBn(), count=403, channels=16)
     p = run.params
     order = np.arange(403)
     for k in range(p.chunks):
@@ -182,7 +182,7 @@ def test_order_and_lanes_do_not_matter() -> None:
 
 def test_tiles_add_up() -> None:
     """Sums over tiles of any size are the sums over the whole."""
-    run = normal(Params(), count=640)
+    run = normal(RangeBn(), count=640)
     whole, _ = place(run.x, 16, run.x.base)
     cuts = [0, 17, 200, 201, 640]
     parts = [whole[a:b].sum(axis=0) for a, b in pairwise(cuts)]
@@ -195,7 +195,7 @@ def test_dead_channel() -> None:
     x[:, 1] = 0.71
     x[:, 2] = 0.0
     g = RNG.standard_normal((200, 4))
-    run = Run(Params(group=1), x, g, np.full(4, 1.5), np.array([0.0, 0.25, -3.0, 0.0]))
+    run = Run(RangeBn(group=1), x, g, np.full(4, 1.5), np.array([0.0, 0.25, -3.0, 0.0]))
     assert (values(run.y)[:, 1] == 0.25).all()
     assert (values(run.y)[:, 2] == -3.0).all()
     assert not run.dx.codes[:, 1:3].any()
@@ -207,7 +207,7 @@ def test_dead_channel() -> None:
 def test_ties_take_the_first() -> None:
     """Many equal extremes, as with few mantissa bits: the first in scan order."""
     x = RNG.integers(-3, 4, (64, 4)).astype(float)
-    run = Run(Params(group=1, chunks=4), x, x, np.ones(4), np.zeros(4))
+    run = Run(RangeBn(group=1, chunks=4), x, x, np.ones(4), np.zeros(4))
     for k in range(4):
         part = x[16 * k : 16 * (k + 1)]
         for channel in range(4):
@@ -229,17 +229,17 @@ def test_unequal_chunks(count: int) -> None:
 def test_saturation_is_told() -> None:
     """A window that begins too low clips, and says so, channel by channel."""
     x = RNG.standard_normal((64, 8)) * np.array([1, 1, 1, 1, 64, 64, 64, 64])
-    b = blocks(x, Params().forward)
+    b = blocks(x, RangeBn().forward)
     layer = Layer(count=64, chunks=8)
-    assert not statistics(Params(), layer, b).clipped.any()
-    assert statistics(Params(), layer, b, base=3).clipped.tolist() == [False] * 4 + [True] * 4
+    assert not statistics(RangeBn(), layer, b).clipped.any()
+    assert statistics(RangeBn(), layer, b, base=3).clipped.tolist() == [False] * 4 + [True] * 4
     assert np.abs(place(b, 16, 3)[0]).max() == 2**16 - 1
 
 
 def test_drift_between_chunks_is_clipped() -> None:
     """Ranges that are nothing beside the drift of the chunks: clipped, not wrapped."""
     x = np.repeat(np.arange(8.0) * 128 - 448, 8)[:, None] + RNG.choice([0, 32.0], (64, 1))
-    run = Run(Params(group=1), x, x, np.ones(1), np.zeros(1))
+    run = Run(RangeBn(group=1), x, x, np.ones(1), np.zeros(1))
     y = values(run.y)[:, 0]
     assert (y[:8] <= -8).all()
     assert (y[-8:] >= 8).all()
@@ -249,7 +249,7 @@ def test_drift_between_chunks_is_clipped() -> None:
 
 def test_nan_blocks() -> None:
     """They count as zeros in the sums, and stay NaN."""
-    run = normal(Params())
+    run = normal(RangeBn())
     fields = run.x.fields.copy()
     fields[5, 1] = 31
     x = Blocks(fmt=run.x.fmt, codes=run.x.codes, fields=fields)
@@ -278,16 +278,16 @@ def test_rounded_shift() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Params(group=3), "group must be a power of two, got 3"),
-        (lambda: Params(chunks=32), "chunks must be 1..16, got 32"),
-        (lambda: Params(precision=5), "precision must be 6..16, got 5"),
+        (lambda: RangeBn(group=3), "group must be a power of two, got 3"),
+        (lambda: RangeBn(chunks=32), "chunks must be 1..16, got 32"),
+        (lambda: RangeBn(precision=5), "precision must be 6..16, got 5"),
         (
             lambda: Layer(count=15, chunks=8),
             "a channel must have 16..1048576 values in 8 chunks of two or more, got 15",
         ),
         (lambda: Layer(count=64, chunks=8, epsilon=-1.0), "epsilon must be from 0 to below 1"),
         (
-            lambda: Blocks(fmt=Params().forward, codes=np.zeros((2, 6), int), fields=np.zeros(1)),
+            lambda: Blocks(fmt=RangeBn().forward, codes=np.zeros((2, 6), int), fields=np.zeros(1)),
             r"codes must be (positions, multiple of 4), got (2, 6)",
         ),
     ],
@@ -299,7 +299,7 @@ def test_impossible(call: Any, message: str) -> None:
 
 
 def test_gamma_and_beta_must_be_finite() -> None:
-    run = normal(Params())
+    run = normal(RangeBn())
     for gamma, beta, name in (
         (FP10.inf_code, 0, "gamma must be finite, got code 0x1f0 of fp10_e5m4"),
         (0, 0xFF800000, "beta must be finite, got code 0xff800000 of fp32"),

@@ -43,7 +43,7 @@ __all__ = [
     "ROOM",
     "Blocks",
     "Layer",
-    "Params",
+    "RangeBn",
     "blocks_of",
     "chunk_of",
     "place",
@@ -70,7 +70,7 @@ ROOM, REACH = 7, 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class RangeBn:
     """What: group, chunks, window, gradient_window, fraction, precision.
 
     Parameters

@@ -19,7 +19,7 @@ from narrowgauge.golden.units.range_bn import (
     FP32,
     Blocks,
     Layer,
-    Params,
+    RangeBn,
     blocks_of,
     chunk_of,
     place,
@@ -57,7 +57,7 @@ class Gradients:
 
 
 def gradients(
-    params: Params, made: Constants, x: Blocks, g: Blocks, base: int | None = None
+    params: RangeBn, made: Constants, x: Blocks, g: Blocks, base: int | None = None
 ) -> Gradients:
     """The first pass over g and x; without `base` the window begins at g's largest exponent."""
     if x.codes.shape != g.codes.shape:
@@ -91,7 +91,7 @@ def _fp32(values: Ints, unit: int) -> Ints:
 
 
 def brackets(
-    params: Params,
+    params: RangeBn,
     layer: Layer,
     stats: Statistics,
     made: Constants,
@@ -122,7 +122,7 @@ def brackets(
 
 
 def propagate(
-    params: Params,
+    params: RangeBn,
     layer: Layer,
     stats: Statistics,
     made: Constants,

@@ -14,7 +14,7 @@ from narrowgauge.golden.units.range_bn import (
     ROOM,
     Blocks,
     Layer,
-    Params,
+    RangeBn,
     blocks_of,
     place,
     rounded_shift,
@@ -47,7 +47,7 @@ class Statistics:
     clipped: Bools
 
 
-def statistics(params: Params, layer: Layer, x: Blocks, base: int | None = None) -> Statistics:
+def statistics(params: RangeBn, layer: Layer, x: Blocks, base: int | None = None) -> Statistics:
     """The first pass over x; without `base` the window begins at x's largest exponent."""
     if len(x.codes) != layer.count:
         raise UsageError(f"x must have {layer.count} positions, got {len(x.codes)}")
@@ -95,7 +95,7 @@ class Constants:
 
 
 def constants(
-    params: Params, layer: Layer, stats: Statistics, gamma: npt.ArrayLike, beta: npt.ArrayLike
+    params: RangeBn, layer: Layer, stats: Statistics, gamma: npt.ArrayLike, beta: npt.ArrayLike
 ) -> Constants:
     """Mean, exponent and scale from statistics, gain and offset with gamma and beta.
 
@@ -160,7 +160,7 @@ def _decoded(fmt: FloatFormat, codes: npt.ArrayLike, name: str) -> tuple[Ints, I
     return array >> (fmt.width - 1), significand, exponent
 
 
-def differences(params: Params, made: Constants, x: Blocks) -> Ints:
+def differences(params: RangeBn, made: Constants, x: Blocks) -> Ints:
     """The differences x - mu in the channel's unit, clipped; shape of `x.codes`."""
     left = x.places() - (made.exponent - params.fraction)
     most = (1 << (params.fraction + ROOM)) - 1
@@ -172,7 +172,7 @@ def differences(params: Params, made: Constants, x: Blocks) -> Ints:
     return np.clip(difference, -most, most)
 
 
-def normalize(params: Params, made: Constants, x: Blocks) -> Blocks:
+def normalize(params: RangeBn, made: Constants, x: Blocks) -> Blocks:
     """The second pass: y, in blocks; a NaN block stays one."""
     total = differences(params, made, x) * made.gain + made.offset
     return blocks_of(params.forward, total, made.unit, x.nan)

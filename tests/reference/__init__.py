@@ -43,7 +43,8 @@ SMALL = (
 )
 """Points that are synthesised in seconds, of which `BASELINE` has the figures."""
 UNMEASURED = (
-    *("multimode_mul/p35", "multimode_mul/p47"),
+    *("multimode_mul/p35", "multimode_mul/p47", "bfp_pack/e3m2_k2"),
+    *(f"bfp_pack/{each}_k4{one}" for each in ("e5m5", "e6m4") for one in ("", "_shared")),
     *(f"mx_quantize/opal{b}_l8" for b in ("3", "4", "5", "7", "4_7")),
     *("mx_quantize/mxint4_k128_l8", "mx_quantize/mxint8_l8", "mx_quantize/mxfp4_l8"),
     *("opal_dot/p47_l32", "opal_dot/p47_l128", "opal_dot/p35_l128"),

@@ -51,7 +51,7 @@ STOOD_FOR = (
 )
 _KINDS = ("zero_delay", "glitch")
 MUTATED = (
-    *("lzc", "int_to_fp", "fp_add", "fp_mul", "multimode_mul"),
+    *("lzc", "int_to_fp", "fp_add", "fp_mul", "multimode_mul", "bfp_pack"),
     *("mx_quantize/opal4_l8", "mx_quantize/mxint8_l8", "mx_quantize/mxfp4_l8"),
     *("mx_dot/w3a3_l32", "mx_dot/w4a4_l32", "bf16_dot/l32", "w4a16_dot/l32", "opal_dot/p47_l32"),
     *("log2_softmax/c3_t64", "shift_attend/c4_d8", "bf16_softmax/t64"),

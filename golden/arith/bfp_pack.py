@@ -1,0 +1,152 @@
+"""Integers on grids of their own, to one block of block floating point, each rounded once.
+
+    field = clip(max_i floor(log2 |value_i| 2^unit_i) + bias, 1, 2^E - 2)
+    code_i = clip(round(value_i 2^(unit_i + M - 1 - field + bias)), -(2^M - 1), 2^M - 1)
+
+Zeros: code 0; a block of zeros has field 1, as has a block below the smallest exponent, whose codes
+are subnormal. Too large: the largest field, codes clipped. `nan`: field 2^E - 1, all codes 0.
+Source: `golden.formats.bfp`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.arith.ieee import sizes
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats import BFP, Rounding
+from narrowgauge.golden.formats.bfp import quantize_groups
+from narrowgauge.golden.payload import Batch, Field, Payload
+
+__all__ = ["Params", "model", "vectors"]
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Parameters of a packer.
+
+    Parameters
+    ----------
+    k : elements a block, 1..16
+    width : bits of a value, two's complement, 2..48
+    unit_bits : bits of the signed exponent of a value's last bit, 2..10
+    shared : whether the values of a block have one such exponent, or each its own
+    exp_bits, man_bits : E and M of the block, 2..8 and 2..16
+    rounding : rne, rtz or rna
+    """
+
+    k: int = 4
+    width: int
+    unit_bits: int
+    shared: bool = False
+    exp_bits: int
+    man_bits: int
+    rounding: str = Rounding.RNE
+
+    def __post_init__(self) -> None:
+        limits = {"k": (1, 16), "width": (2, 48), "unit_bits": (2, 10)}
+        for name, (least, most) in limits.items():
+            if not least <= getattr(self, name) <= most:
+                raise UsageError(f"{name} must be {least}..{most}, got {getattr(self, name)}")
+        modes = [Rounding.RNE, Rounding.RTZ, Rounding.RNA]
+        if self.rounding not in modes:
+            raise UsageError(f"rounding must be one of {', '.join(modes)}, got {self.rounding!r}")
+        object.__setattr__(self, "rounding", Rounding(self.rounding))
+        _ = self.format
+
+    @property
+    def format(self) -> BFP:
+        """Format of the block."""
+        return BFP(
+            exponent_bits=self.exp_bits,
+            mantissa_bits=self.man_bits,
+            k=self.k,
+            rounding=Rounding(self.rounding),
+        )
+
+    @property
+    def input(self) -> Payload:
+        """Field `value` of each element, `unit` of each or of all, and `nan`."""
+        return Payload(
+            (
+                Field(name="value", width=self.width, count=self.k, encoding="signed"),
+                Field(
+                    name="unit",
+                    width=self.unit_bits,
+                    count=None if self.shared else self.k,
+                    encoding="signed",
+                ),
+                Field(name="nan", width=1),
+            )
+        )
+
+    @property
+    def output(self) -> Payload:
+        """Fields `codes` and `scale` of the block, as in memory."""
+        return self.format.payload
+
+
+def model(params: Params, batch: Batch) -> Batch:
+    """Pack every block."""
+    checked = params.input.check(batch)
+    value, nan = checked["value"], checked["nan"] == 1
+    unit = checked["unit"][:, None] if params.shared else checked["unit"]
+    codes, fields = quantize_groups(params.format, value < 0, np.abs(value), unit)
+    return {
+        "codes": np.where(nan[:, None], 0, codes),
+        "scale": np.where(nan, params.format.nan_field, fields),
+    }
+
+
+def vectors(params: Params, level: str, seed: int) -> Batch:
+    """All inputs up to 16 bits; else blocks of every length, on every exponent, full of ties."""
+    p = params
+    size = sizes(level, 4_000, 120_000)
+    if p.input.width <= 16:
+        # Codes of all bits at once, as they lie in a beat.
+        words = np.arange(1 << p.input.width, dtype="<u4")
+        raw = words.view(np.uint8).reshape(-1, 4)[:, : -(-p.input.width // 8)]
+        return p.input.unpack(np.ascontiguousarray(raw))
+    rng = np.random.default_rng(seed)
+    low, high = p.input["value"].limits
+    least, most = p.input["unit"].limits
+    shape = (size, p.k)
+    length = rng.integers(0, p.width, (size, 1)) - rng.choice([0, 0, 1, 2, 5], shape)
+    length = np.clip(length, 0, p.width - 1)
+    value = rng.integers(0, high + 1, shape) >> (p.width - 1 - length)
+    # A tie below the bits that the largest keeps, or one bit off it; all ones; a power of two.
+    drop = np.clip(length.max(axis=1, keepdims=True) - p.man_bits - 1, 0, 62)
+    tie = ((value >> drop) | 1) << drop
+    tie |= np.where(rng.random(shape) < 0.3, np.int64(1) << rng.integers(0, drop + 1, shape), 0)
+    ones = (np.int64(1) << length) - 1
+    power = np.where(length > 0, np.int64(1) << np.maximum(length - 1, 0), 0)
+    kind = rng.integers(0, 8, shape)
+    value = np.select([kind < 3, kind == 3, kind == 4, kind == 5], [tie, ones, power, 0], value)
+    value = np.minimum(value, high) * rng.choice([1, -1], shape)
+    value[rng.random(shape) < 0.01] = low
+    # The field that the longest gets: about both ends, or anywhere.
+    fmt = p.format
+    top = _lengths(value).max(axis=1, keepdims=True) - 1
+    field = np.where(
+        rng.random((size, 1)) < 0.5,
+        rng.choice([1, fmt.nan_field - 1], (size, 1)) + rng.integers(-p.man_bits - 2, 4, (size, 1)),
+        rng.integers(1, fmt.nan_field, (size, 1)),
+    )
+    apart = rng.choice([0, 0, 0, 1, -1, 2, -2, p.man_bits, -p.man_bits, -p.width], shape)
+    apart = np.where(rng.random((size, 1)) < 0.4, 0, apart)
+    unit = np.where(
+        rng.random((size, 1)) < 0.1,
+        rng.integers(least, most + 1, shape),
+        field - fmt.bias - top + apart,
+    )
+    nan = (rng.random(size) < 0.03).astype(np.int64)
+    unit = np.clip(unit, least, most)
+    return {"value": value, "unit": unit[:, 0] if p.shared else unit, "nan": nan}
+
+
+def _lengths(value: Ints) -> Ints:
+    """Bits of the magnitudes."""
+    return np.frexp(np.abs(value).astype(np.float64))[1].astype(np.int64)

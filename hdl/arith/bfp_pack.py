@@ -1,0 +1,139 @@
+"""Integers to a block of block floating point: leading zeros, maximum, shift and increment."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from narrowgauge.golden.arith.bfp_pack import Params
+from narrowgauge.golden.formats import Rounding
+from narrowgauge.hdl.arith.rounder import round_up
+from narrowgauge.hdl.arith.shifter import leading_zeros, magnitude, window
+from narrowgauge.hdl.arith.sorting import largest
+
+__all__ = ["BfpPack"]
+
+
+class BfpPack(wiring.Component):
+    """`codes` and `scale` of a block.
+
+    Combinational. Each value's own field is clipped to the format's range before the maximum, which
+    then compares `exp_bits` bits; each magnitude is moved once, to where the block's field puts it.
+    Where the values share a unit, the leading one of all their bits together tells the field, and
+    all are moved by the same amount.
+
+    Parameters
+    ----------
+    params : see `narrowgauge.golden.arith.bfp_pack.Params`
+
+    Ports
+    -----
+    value : In, k signed values
+    unit : In, k signed exponents, or one
+    nan : In, 1 bit
+    codes : Out, k codes of 1 + man_bits bits, sign and magnitude
+    scale : Out, exp_bits bits
+    """
+
+    def __init__(self, params: Params) -> None:
+        self._params = p = params
+        unit = signed(p.unit_bits)
+        super().__init__(
+            {
+                "value": In(data.ArrayLayout(signed(p.width), p.k)),
+                "unit": In(unit if p.shared else data.ArrayLayout(unit, p.k)),
+                "nan": In(1),
+                "codes": Out(data.ArrayLayout(1 + p.man_bits, p.k)),
+                "scale": Out(p.exp_bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Magnitudes, fields, the largest field, codes."""
+        m = Module()
+        p, fmt = self._params, self._params.format
+        bits = [magnitude(m, self.value[i], f"magnitude{i}") for i in range(p.k)]
+        if p.shared:
+            together = Signal(p.width, name="together")
+            m.d.comb += together.eq(reduce(or_, bits))
+            shared, over = self._field(m, together, self.unit, "all")
+            shift = self._shift(m, self.unit, shared, "all")
+            # Where the block saturates: its bits beyond the largest exponent, q of them.
+            first = fmt.nan_field - 1 - fmt.bias - (p.width - 1)
+            reach = max(1 << (p.unit_bits - 1), abs(first) + 1)
+            beyond = Signal(signed(reach.bit_length() + 2), name="beyond")
+            above = Signal(p.width, name="above")
+            size = (p.width - 1).bit_length()
+            m.d.comb += beyond.eq(self.unit - (first + 1))
+            low, high = beyond[:size], beyond[size:].any()
+            m.d.comb += above.eq(Cat(high | (low >= p.width - 1 - j) for j in range(p.width)))
+            lanes = [(shift, over & (each & above).any()) for each in bits]
+        else:
+            own = [self._field(m, bits[i], self.unit[i], f"lane{i}") for i in range(p.k)]
+            shared = Signal(p.exp_bits, name="shared")
+            m.d.comb += shared.eq(largest(m, [field for field, _ in own], "largest"))
+            shifts = [self._shift(m, self.unit[i], shared, f"lane{i}") for i in range(p.k)]
+            lanes = [(shifts[i], own[i][1]) for i in range(p.k)]
+        m.d.comb += self.scale.eq(Mux(self.nan, fmt.nan_field, shared))
+        for i, (shift, over) in enumerate(lanes):
+            code = self._code(m, bits[i], shift, over, f"lane{i}")
+            sign = self.value[i][-1] & code.any()
+            m.d.comb += self.codes[i].eq(Mux(self.nan, 0, Value.cast(code) | (sign << p.man_bits)))
+        return m
+
+    def _field(self, m: Module, bits: Value, unit: Value, name: str) -> tuple[Signal, Signal]:
+        """The field that a magnitude would have alone, clipped; whether it was beyond the last."""
+        p, fmt = self._params, self._params.format
+        top = fmt.nan_field - 1
+        count, none = leading_zeros(m, bits, f"{name}_zeros")
+        reach = max(1 << (p.unit_bits - 1), p.width + fmt.bias)
+        own = Signal(signed(reach.bit_length() + 2), name=f"{name}_own")
+        under, over = Signal(name=f"{name}_under"), Signal(name=f"{name}_over")
+        field = Signal(p.exp_bits, name=f"{name}_field")
+        m.d.comb += [
+            own.eq(unit + (p.width - 1 + fmt.bias) - count),
+            under.eq((own < 1) | none),
+            over.eq((own > top) & ~none),
+            field.eq(Mux(under, 1, Mux(over, top, own))),
+        ]
+        return field, over
+
+    def _shift(self, m: Module, unit: Value, shared: Value, name: str) -> Signal:
+        """How far left a magnitude goes, so that bit field - bias - unit comes to the top."""
+        p = self._params
+        # From width + man_bits on nothing is left, not even by rounding.
+        most = p.width + p.man_bits
+        reach = max(1 << (p.unit_bits - 1), p.format.nan_field)
+        left = Signal(signed(max(reach, most).bit_length() + 2), name=f"{name}_left")
+        shift = Signal(most.bit_length(), name=f"{name}_shift")
+        m.d.comb += [
+            left.eq(most + p.format.bias + unit - shared),
+            shift.eq(Mux(left[-1], 0, left)),
+        ]
+        return shift
+
+    def _code(self, m: Module, bits: Value, shift: Value, over: Value, name: str) -> Signal:
+        """The magnitude of a code; all ones where it is `over`."""
+        p = self._params
+        most = p.width + p.man_bits
+        # `bits` under as many zeros as it can move up, and one more for the guard bit.
+        field = Signal(most + 1, name=f"{name}_placed")
+        m.d.comb += field.eq(bits)
+        kept, sticky = window(
+            m, field, shift, keep=p.man_bits + 1, limit=most, name=f"{name}_window"
+        )
+        up = round_up(
+            m,
+            odd=kept[1],
+            guard=kept[0],
+            sticky=sticky,
+            rounding=Rounding(p.rounding),
+            name=f"{name}_up",
+        )
+        full = Signal(name=f"{name}_full")
+        code = Signal(p.man_bits, name=f"{name}_code")
+        m.d.comb += full.eq(kept[1:].all())
+        m.d.comb += code.eq((kept[1:] + (up & ~full)) | over.replicate(p.man_bits))
+        return code
