@@ -267,6 +267,19 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
+        name="range_bn_statistics",
+        layer="units",
+        points={
+            "g4_l8": {"group": 4, "lanes": 8, "channels": 64},
+            # Without blocks, as floating point of ten bits; and small.
+            "g1_l8": {"group": 1, "lanes": 8, "channels": 64},
+            "g2_l2": {
+                **{"group": 2, "lanes": 2, "channels": 8, "chunks": 4},
+                **{"window": 10, "position_bits": 6},
+            },
+        },
+    ),
+    Entry(
         name="opal_core",
         layer="cores",
         points={

@@ -77,7 +77,7 @@ class RangeBn:
     ----------
     group : channels that share an exponent, a power of two, 1..64
     chunks : K, a power of two, 1..16
-    window : bits of the window of x in the statistics, 8..24
+    window : bits of the window of x in the statistics, 8..20
     gradient_window : bits of that of g, 8..20
     fraction : f, bits of a difference below the channel's power of two, 4..12
     precision : P, bits of s and of gamma s, 6..16
@@ -94,7 +94,7 @@ class RangeBn:
         limits = {
             "group": (1, 64),
             "chunks": (1, 16),
-            "window": (8, 24),
+            "window": (8, 20),
             "gradient_window": (8, 20),
             "fraction": (4, 12),
             "precision": (6, 16),
@@ -161,15 +161,15 @@ class Blocks:
         return np.repeat(units, self.fmt.k, axis=1)
 
 
-def place(blocks: Blocks, window: int, base: int) -> tuple[Ints, Bools]:
+def place(blocks: Blocks, window: int, base: npt.ArrayLike) -> tuple[Ints, Bools]:
     """Values on a window of so many bits below 2**(base + 1), and which of them were clipped."""
     codes = np.where(blocks.nan, 0, blocks.codes)
-    left = blocks.places() - (base + 1 - window)
-    # From the window's width on, every code but 0 is clipped.
-    moved = np.abs(codes) << np.clip(left, 0, window)
-    moved >>= np.clip(-left, 0, 62)
-    most = (1 << window) - 1
-    return np.where(codes < 0, -1, 1) * np.minimum(moved, most), moved > most
+    top = np.asarray(base, np.int64) - blocks.fmt.fraction_bits
+    right = top - blocks.places()
+    clipped = (right < 0) & (codes != 0)
+    moved = np.abs(codes) << (window - blocks.fmt.mantissa_bits)
+    moved = np.where(clipped, (1 << window) - 1, moved >> np.clip(right, 0, 62))
+    return np.where(codes < 0, -moved, moved), clipped
 
 
 def rounded_shift(values: Ints, right: npt.ArrayLike) -> Ints:
