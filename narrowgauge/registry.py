@@ -280,6 +280,18 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
+        name="range_bn_normalize",
+        layer="units",
+        points={
+            "g4_l8": {"group": 4, "lanes": 8, "channels": 64},
+            "g1_l8": {"group": 1, "lanes": 8, "channels": 64},
+            "g2_l2": {
+                **{"group": 2, "lanes": 2, "channels": 8},
+                **{"fraction": 5, "precision": 7},
+            },
+        },
+    ),
+    Entry(
         name="opal_core",
         layer="cores",
         points={

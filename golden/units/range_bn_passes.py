@@ -20,7 +20,15 @@ from narrowgauge.golden.units.range_bn import (
     rounded_shift,
 )
 
-__all__ = ["Constants", "Statistics", "constants", "differences", "normalize", "statistics"]
+__all__ = [
+    "Constants",
+    "Statistics",
+    "coarsest",
+    "constants",
+    "differences",
+    "normalize",
+    "statistics",
+]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -80,8 +88,8 @@ class Constants:
     mean : mu in that unit, clipped
     scale : s_q; s = s_q 2**-(precision + e). 0 in a channel that is constant
     gain, offset : a_q and beta_q
-    unit : exponent of the unit of a_q d + beta_q
-    slope, slope_unit : gamma s = slope 2**slope_unit, for gradients
+    unit : exponent of the unit of a_q d + beta_q, the same for the channels of a block
+    slope, slope_unit : gamma s = slope 2**slope_unit, for gradients; one unit a block as well
     """
 
     exponent: Ints
@@ -92,6 +100,11 @@ class Constants:
     unit: Ints
     slope: Ints
     slope_unit: Ints
+
+
+def coarsest(units: Ints, group: int) -> Ints:
+    """The largest of each block's units, for all of its channels."""
+    return np.repeat(units.reshape(-1, group).max(axis=1), group)
 
 
 def constants(
@@ -128,11 +141,13 @@ def constants(
     minus, fraction, at = _decoded(FP32, beta, "beta")
     # gamma s in units of 2**(gamma's - P - 1) / 2**e: its five bits and the P of s.
     exact = significand * scale
-    slope = rounded_shift(exact, 5)
     gamma_exponent = place_of + 4
     reach = vector.bit_length(fraction) - 1 + at
     grid = np.where(fraction > 0, np.maximum(gamma_exponent, reach - REACH), gamma_exponent)
+    grid = coarsest(grid, params.group)
     gain = rounded_shift(exact, 5 + grid - gamma_exponent)
+    slope_unit = coarsest(gamma_exponent + 1 - P - exponent, params.group)
+    slope = rounded_shift(exact, 5 + slope_unit - (gamma_exponent + 1 - P - exponent))
     unit_of = grid + 1 - P - f
     offset = rounded_shift(fraction, unit_of - at)
     sign = 1 - 2 * negative
@@ -144,7 +159,7 @@ def constants(
         offset=(1 - 2 * minus) * offset,
         unit=unit_of,
         slope=sign * slope,
-        slope_unit=gamma_exponent + 1 - P - exponent,
+        slope_unit=slope_unit,
     )
 
 
@@ -162,9 +177,10 @@ def _decoded(fmt: FloatFormat, codes: npt.ArrayLike, name: str) -> tuple[Ints, I
 
 def differences(params: RangeBn, made: Constants, x: Blocks) -> Ints:
     """The differences x - mu in the channel's unit, clipped; shape of `x.codes`."""
+    codes = np.where(x.nan, 0, x.codes)
     left = x.places() - (made.exponent - params.fraction)
     most = (1 << (params.fraction + ROOM)) - 1
-    codes = np.where(x.nan, 0, x.codes)
+    # Of a block far above the channel small codes still count, so what is too large is seen here.
     moved = np.abs(codes) << np.clip(left, 0, params.fraction + ROOM)
     moved = np.minimum(moved >> np.clip(-left, 0, 62), most)
     difference = np.where(codes < 0, -moved, moved) - made.mean

@@ -51,7 +51,11 @@ UNMEASURED = (
     *("w4a16_dot/l32", "w4a16_dot/l128", "bf16_softmax/t1024", "bf16_softmax/t64"),
     *("log2_softmax/c4_t1024", "log2_softmax/c3_t64"),
     *("shift_attend/c4_d64", "shift_attend/c4_d64_s4", "shift_attend/c4_d8", "shift_attend/c3_d8"),
-    *(f"range_bn_statistics/{each}" for each in ("g4_l8", "g1_l8", "g2_l2")),
+    *(
+        f"range_bn_{each}/{point}"
+        for each in ("statistics", "normalize")
+        for point in ("g4_l8", "g1_l8", "g2_l2")
+    ),
     *("opal_core/p47_l16", "bf16_core/l4", "w4a16_core/l16"),
 )
 """Points that are in `flow.json`, but not in `measures.json` yet."""

@@ -1,0 +1,83 @@
+"""The second pass as a stream: what `range_bn` computes, whatever the lanes; bad calls."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.formats import Overflow, Rounding, get, quantize, vector
+from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.units.range_bn import FP10, Blocks, Layer
+from narrowgauge.golden.units.range_bn_normalize import Params, model
+from narrowgauge.golden.units.range_bn_passes import constants, normalize, statistics
+
+RNG = np.random.default_rng(91)
+
+
+def beats(params: Params, count: int) -> Batch:
+    return {
+        f.name: np.zeros((count, f.count) if f.count else count, np.int64)
+        for f in params.input.fields
+    }
+
+
+@pytest.mark.parametrize(("lanes", "group"), [(4, 4), (8, 2), (16, 1)])
+@pytest.mark.parametrize(("fraction", "precision"), [(7, 9), (8, 12)])
+def test_whole_tensors(lanes: int, group: int, fraction: int, precision: int) -> None:
+    """Statistics, constants and stream together are the layer."""
+    params = Params(group=group, lanes=lanes, channels=16, fraction=fraction, precision=precision)
+    count = 60
+    x = RNG.standard_normal((count, 16)) * 2.0 ** RNG.uniform(-3, 3, 16)
+    x[:, 3] = 0.5
+    t = quantize(x, params.format, axis=1)
+    codes = t.codes.reshape(count, -1).astype(np.int64)
+    blocks = Blocks(fmt=params.format, codes=codes, fields=t.scales.astype(np.int64))
+    modes: dict[str, Any] = {"rounding": Rounding.RNE, "overflow": Overflow.SATURATE}
+    gamma = vector.encode(FP10, RNG.uniform(-2, 2, 16), **modes)
+    beta = vector.encode(get("fp32"), RNG.standard_normal(16) * 3, **modes)
+    p = params.arithmetic
+    layer = Layer(count=count, chunks=p.chunks)
+    made = constants(p, layer, statistics(p, layer, blocks), gamma, beta)
+    want = normalize(p, made, blocks)
+
+    depth = params.depth
+    loads, data = beats(params, depth), beats(params, count * depth)
+    loads["load"][:] = 1
+    loads["channel_last"][-1] = 1
+    shape = (depth, lanes)
+    loads["exponent"] = made.exponent.reshape(shape)
+    loads["minus_mean"] = -made.mean.reshape(shape)
+    loads["gain"], loads["offset"] = made.gain.reshape(shape), made.offset.reshape(shape)
+    loads["unit"] = made.unit.reshape(depth, -1, group)[:, :, 0]
+    data["codes"] = codes.reshape(-1, lanes)
+    data["scales"] = blocks.fields.reshape(count * depth, -1)
+    data["channel_last"] = np.tile(np.arange(depth) == depth - 1, count).astype(np.int64)
+    data["last"][-1] = 1
+    got = model(params, {name: np.concatenate([loads[name], data[name]]) for name in loads})
+    assert np.array_equal(got["codes"].reshape(count, -1), want.codes)
+    assert np.array_equal(got["scales"].reshape(count, -1), want.fields)
+    assert got["last"].sum() == got["last"][-1] == 1
+
+
+def test_values_need_constants() -> None:
+    params = Params(lanes=4, channels=8)
+    batch = beats(params, 3)
+    batch["load"][0] = 1
+    with pytest.raises(UsageError, match="values come before the constants of their channels"):
+        model(params, batch)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"group": 32, "lanes": 32}, "group must be 1..16, got 32"),
+        ({"lanes": 6}, "lanes must be a multiple of group=4 up to 256, got 6"),
+        ({"fraction": 3}, "fraction must be 4..12, got 3"),
+        ({"precision": 17}, "precision must be 6..16, got 17"),
+    ],
+)
+def test_impossible(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Params(**changed)
+    assert str(caught.value) == message

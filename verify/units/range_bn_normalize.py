@@ -1,0 +1,78 @@
+"""Coverage of `range_bn_normalize`: shifts, clips, signs, loads, what the blocks become."""
+
+import numpy as np
+import numpy.typing as npt
+
+from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.units.range_bn import REACH, ROOM
+from narrowgauge.golden.units.range_bn_normalize import Params, addresses
+from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim
+from narrowgauge.verify.prove.stream import claims as stream_claims
+from narrowgauge.verify.units.dot import Bins
+
+__all__ = ["claims", "coverage"]
+
+
+def claims(params: Params) -> tuple[StreamClaim, ...]:
+    """The handshake: beats that load are not answered."""
+    return stream_claims(params, HANDSHAKE)
+
+
+def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
+    """Bin name -> one bool a beat of the input."""
+    fmt, p = params.format, params
+    load = batch["load"] == 1
+    address = addresses(p, batch)
+    size = len(load)
+    latest = np.full(p.depth, -1)
+    source = np.zeros(size, np.int64)
+    for beat in range(size):
+        if load[beat]:
+            latest[address[beat]] = beat
+        source[beat] = latest[address[beat]]
+    codes, fields = batch["codes"], np.repeat(batch["scales"], p.group, axis=1)
+    live = ~load[:, None] & (fields < fmt.nan_field) & (codes != 0)
+    exponent, mean = batch["exponent"][source], batch["minus_mean"][source]
+    gain = batch["gain"][source]
+    window = p.fraction + ROOM
+    right = exponent + ROOM - 1 - (np.maximum(fields, 1) - fmt.bias)
+    place = np.abs(codes).astype(np.float64) * 2.0 ** (window - fmt.mantissa_bits - right)
+    kept = np.minimum(np.floor(place), (1 << window) - 1)
+    apart = np.where(codes < 0, -kept, kept) + mean
+    most = (1 << (p.fraction + REACH)) - 1
+
+    def answered(hit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Of some part of an answer, at the beat that it answers."""
+        made = np.zeros(size, np.bool_)
+        made[~load] = np.logical_or.reduce(hit, axis=1)
+        return made
+
+    out, scales = outputs["codes"], outputs["scales"]
+    ones = (1 << fmt.mantissa_bits) - 1
+    bins = {
+        "load": load,
+        "load_again": load & (np.concatenate([[False], ~load[:-1]])),
+        "at_top": (live & (right == 0)).any(axis=1),
+        "above_but_fits": (live & (right < 0) & (place < 1 << window)).any(axis=1),
+        "too_large": (live & (place >= 1 << window)).any(axis=1),
+        "far_above": (live & (right < -fmt.mantissa_bits)).any(axis=1),
+        "cut_off": (live & (place != np.floor(place))).any(axis=1),
+        "vanishes": (live & (place < 1)).any(axis=1),
+        "clipped_above": (live & (apart > most)).any(axis=1),
+        "clipped_below": (live & (apart < -most)).any(axis=1),
+        "just_fits": (live & (np.abs(apart) == most)).any(axis=1),
+        "least_clips": (live & (apart == -most - 1)).any(axis=1),
+        "mean_reached": (live & (apart == 0)).any(axis=1),
+        "gain_zero": (live & (gain == 0)).any(axis=1),
+        "gain_negative": (live & (gain < 0)).any(axis=1),
+        "nan": (~load[:, None] & (fields == fmt.nan_field)).any(axis=1),
+        "zero": (~load[:, None] & (codes == 0)).any(axis=1),
+        "deepest": address == p.depth - 1,
+        "answer_zero": answered(out == 0),
+        "answer_clipped": answered(np.abs(out) == ones),
+        "answer_subnormal": answered(scales == 1),
+        "answer_largest": answered(scales == fmt.nan_field - 1),
+        "answer_nan": answered(scales == fmt.nan_field),
+        "last": ~load & (batch["last"] == 1),
+    }
+    return {name: np.asarray(hit, np.bool_) for name, hit in bins.items()}
