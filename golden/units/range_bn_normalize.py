@@ -81,6 +81,11 @@ class Params:
         return self.channels // self.lanes
 
     @property
+    def value_bits(self) -> int:
+        """Bits of a value and of a mean in the channel's unit, sign included."""
+        return self.fraction + ROOM + 1
+
+    @property
     def difference_bits(self) -> int:
         """Bits of a difference, sign included."""
         return self.fraction + REACH + 1
@@ -105,10 +110,10 @@ class Params:
     @property
     def constants(self) -> Payload:
         """What a beat with `load` brings."""
-        L, f = self.lanes, self.fraction
+        L = self.lanes
         signed = {
             "exponent": (7, L),
-            "minus_mean": (f + ROOM + 1, L),
+            "minus_mean": (self.value_bits, L),
             "gain": (self.precision + 1, L),
             "offset": (self.offset_bits, L),
             "unit": (8, L // self.group),

@@ -9,7 +9,6 @@ Two cycles from a beat to its answer, one beat a cycle.
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
 
-from narrowgauge.golden.units.range_bn import REACH, ROOM
 from narrowgauge.golden.units.range_bn_normalize import Params
 from narrowgauge.hdl.arith.bfp_pack import BfpPack
 from narrowgauge.hdl.arith.carry_save import CarrySave
@@ -153,7 +152,7 @@ class RangeBnNormalize(StreamUnit):
         return found
 
     def _sum(self, m: Module, value: Value, gain: Value, offset: Value, name: str) -> Value:
-        """value gain + offset: the rows of a radix-4 Booth product and the offset in one tree."""
+        """A product and an offset: rows of radix-4 Booth digits and the offset in one tree."""
         p = self._params
         tree = CarrySave(m, p.pack.width, f"{name}_tree")
         tree.add(offset)
@@ -182,7 +181,7 @@ class RangeBnNormalize(StreamUnit):
     ) -> Signal:
         """A code in its channel's unit, and the mean taken off; clipped twice."""
         p, fmt = self._params, self._params.format
-        window, size = p.fraction + ROOM, fmt.mantissa_bits
+        window, size = p.value_bits - 1, fmt.mantissa_bits
         nan = scale.all()
         # From all of the code above the window, to the right; further above only 0 fits.
         right = Signal(signed(9), name=f"{name}_right")
@@ -193,7 +192,9 @@ class RangeBnNormalize(StreamUnit):
         magnitude = Signal(window, name=f"{name}_magnitude")
         sign = Signal(name=f"{name}_sign")
         m.d.comb += [
-            right.eq(exponent - (scale | ~scale.any()) + (fmt.bias + ROOM - 1 + size)),
+            right.eq(
+                exponent - (scale | ~scale.any()) + (fmt.bias + window - p.fraction - 1 + size)
+            ),
             far.eq(right > most),
             amount.eq(Mux(far, most, right[: len(amount)])),
             moved.eq(Cat(Const(0, window), code[:size]) >> amount),
@@ -211,7 +212,7 @@ class RangeBnNormalize(StreamUnit):
             other.eq(mean),
         ]
         difference = add(m, wide, other, sign, f"{name}_apart")
-        bits = p.fraction + REACH
+        bits = p.difference_bits - 1
         fits, result = Signal(name=f"{name}_fits"), Signal(signed(bits + 1), name=f"{name}_clipped")
         top = difference[-1]
         # The least of that many bits is one too small for the symmetric clip.
