@@ -202,13 +202,10 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     if level == "real":
         made = [_real(params, x) for x, _ in real_rows(rng, 24)]
     else:
-        size = transactions(level, smoke=3_000)
-        # All words are written before any is read.
-        made = [_loads(params, _anything(params, rng, params.depth))]
-        count = params.depth
+        size, made, count = transactions(level, smoke=3_000), [], 0
         while count < size:
-            made += _tensor(params, rng)
-            count += len(made[-1]["last"])
+            made += (tensor := _tensor(params, rng))
+            count += sum(len(part["last"]) for part in tensor)
     return {f.name: np.concatenate([each[f.name] for each in made]) for f in params.input.fields}
 
 
@@ -266,14 +263,22 @@ def _empty(params: Params, beats: int) -> Batch:
 
 
 def _tensor(params: Params, rng: np.random.Generator) -> list[Batch]:
+    """Constants of all channels, then positions; some constants are loaded anew in between."""
+    sensible = rng.random() < 0.7
+    fresh = _sensible if sensible else _anything
+    made = [_loads(params, fresh(params, rng, params.depth))]
+    for _ in range(int(rng.choice([1, 1, 2, 3]))):
+        if len(made) > 1:
+            made.append(_loads(params, fresh(params, rng, int(rng.integers(1, params.depth + 1)))))
+        made.append(_values(params, rng, sensible=sensible))
+    made[-1]["last"][-1] = 1
+    return made
+
+
+def _values(params: Params, rng: np.random.Generator, *, sensible: bool) -> Batch:
     fmt, p = params.format, params
     depth = (1, p.depth, int(rng.integers(1, p.depth + 1)))[rng.integers(0, 3)]
-    made = []
-    sensible = rng.random() < 0.7
-    if rng.random() < 0.8:
-        fresh = (_sensible if sensible else _anything)(params, rng, depth)
-        made.append(_loads(params, fresh))
-    count = int(rng.integers(1, 30))
+    count = int(rng.integers(1, 20))
     beats = count * depth
     most = (1 << fmt.mantissa_bits) - 1
     codes = rng.integers(-most, most + 1, (beats, p.lanes))
@@ -288,16 +293,12 @@ def _tensor(params: Params, rng: np.random.Generator) -> list[Batch]:
     channel_last = np.tile(np.arange(depth) == depth - 1, count)
     if rng.random() < 0.1:
         channel_last = rng.random(beats) < 1 / depth
-    made.append(
-        _empty(params, beats)
-        | {
-            "codes": codes,
-            "scales": fields,
-            "channel_last": channel_last.astype(np.int64),
-            "last": (np.arange(beats) == beats - 1).astype(np.int64),
-        }
-    )
-    return made
+        channel_last[-1] = True
+    return _empty(params, beats) | {
+        "codes": codes,
+        "scales": fields,
+        "channel_last": channel_last.astype(np.int64),
+    }
 
 
 def _real(params: Params, x: npt.NDArray[np.uint16]) -> Batch:
