@@ -32,6 +32,9 @@ GOALS = ("area", "speed")
 _OPERATIONS = 512
 """Transactions by which the RTL's names are found in a netlist."""
 
+_CYCLES = 400
+"""And cycles, of which a program of a core would take thousands: 64 streams are played at once."""
+
 
 def timing(
     names: str | tuple[str, ...] | list[str] = (),
@@ -251,7 +254,7 @@ class _Asked:
 
         emitted = design.emitted(self._point, self._cache)
         beats = work(self._point, emitted, "random", _OPERATIONS, 1).beats
-        return origin.trace(self._made.rtl, gates, emitted.text, beats).labels
+        return origin.trace(self._made.rtl, gates, emitted.text, beats, limit=_CYCLES).labels
 
 
 def _figures(seen: "Timing") -> dict[str, Any]:

@@ -91,7 +91,13 @@ class _Signature:
 
 
 def trace(
-    rtl: Mapping[str, Any], mapped: Gates, rtlil: str, beats: Beats, *, streams: int = 64
+    rtl: Mapping[str, Any],
+    mapped: Gates,
+    rtlil: str,
+    beats: Beats,
+    *,
+    streams: int = 64,
+    limit: int | None = None,
 ) -> Origin:
     """Find the RTL's names in a mapped netlist.
 
@@ -101,14 +107,14 @@ def trace(
     mapped : the mapped netlist
     rtlil : the design's text, for the ports of its modules
     beats : played through both; the more they exercise, the fewer signals are confused
-    streams : see `synth.stream.play`
+    streams, limit : see `synth.stream.play`
     """
     library: Library = mapped.library
     whole = replace(library, cells={**library.cells, **SIMPLE})
     simple = build(rtl, mapped.top, whole)
     first, second = _Signature(simple.nets), _Signature(mapped.nets)
     for gates, signature in ((simple, first), (mapped, second)):
-        play(gates, beats, streams=streams, warm_up=0, seed=None, observer=signature)
+        play(gates, beats, streams=streams, warm_up=0, seed=None, observer=signature, limit=limit)
     names, modules = _names(rtl["modules"][mapped.top], simple, rtlil, mapped.top)
     home = _inherit(simple, modules)
     known: dict[int, tuple[int, bool]] = {}
