@@ -202,7 +202,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     if level == "real":
         made = [_real(params, x) for x, _ in real_rows(rng, 24)]
     else:
-        size, made, count = transactions(level, smoke=3_000), [], 0
+        size, made, count = transactions(level, smoke=6_000), [], 0
         while count < size:
             made += (tensor := _tensor(params, rng))
             count += sum(len(part["last"]) for part in tensor)
@@ -245,6 +245,18 @@ def _sensible(params: Params, rng: np.random.Generator, depth: int) -> Batch:
     }
 
 
+def _rounded(params: Params, rng: np.random.Generator, depth: int) -> Batch:
+    """Constants whose offsets alone are what the blocks round: ties, clips, values far apart."""
+    p = params
+    sums = bfp_pack.vectors(p.pack, "smoke", int(rng.integers(0, 1 << 30)))
+    rows = rng.integers(0, len(sums["nan"]), depth * p.lanes // p.group)
+    made = _sensible(params, rng, depth)
+    made["gain"] = np.where(rng.random(made["gain"].shape) < 0.8, 0, made["gain"])
+    made["offset"] = sums["value"][rows].reshape(depth, p.lanes)
+    made["unit"] = sums["unit"][rows].reshape(depth, -1)
+    return made
+
+
 def _loads(params: Params, values: Mapping[str, Ints]) -> Batch:
     """Beats that load constants, as a position of their own."""
     depth = len(values["gain"])
@@ -264,21 +276,23 @@ def _empty(params: Params, beats: int) -> Batch:
 
 def _tensor(params: Params, rng: np.random.Generator) -> list[Batch]:
     """Constants of all channels, then positions; some constants are loaded anew in between."""
-    sensible = rng.random() < 0.7
-    fresh = _sensible if sensible else _anything
+    kind = int(rng.choice([0, 0, 0, 1, 1, 2]))
+    fresh, sensible = (_sensible, _rounded, _anything)[kind], kind < 2
     made = [_loads(params, fresh(params, rng, params.depth))]
-    for _ in range(int(rng.choice([1, 1, 2, 3]))):
+    # Where constants are what is tried, they change with every position.
+    parts, longest = (int(rng.integers(6, 16)), 2) if kind == 1 else (int(rng.integers(1, 4)), 20)
+    for _ in range(parts):
         if len(made) > 1:
             made.append(_loads(params, fresh(params, rng, int(rng.integers(1, params.depth + 1)))))
-        made.append(_values(params, rng, sensible=sensible))
+        made.append(_values(params, rng, longest, sensible=sensible))
     made[-1]["last"][-1] = 1
     return made
 
 
-def _values(params: Params, rng: np.random.Generator, *, sensible: bool) -> Batch:
+def _values(params: Params, rng: np.random.Generator, longest: int, *, sensible: bool) -> Batch:
     fmt, p = params.format, params
     depth = (1, p.depth, int(rng.integers(1, p.depth + 1)))[rng.integers(0, 3)]
-    count = int(rng.integers(1, 20))
+    count = int(rng.integers(1, longest))
     beats = count * depth
     most = (1 << fmt.mantissa_bits) - 1
     codes = rng.integers(-most, most + 1, (beats, p.lanes))
