@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
 from verify_designs import ADD, ADD_GOLDEN, Adder, module
 
 from narrowgauge.golden.errors import MismatchError, UsageError
@@ -144,6 +148,35 @@ class Redundant(Adder):
         t = self.i.payload.t
         m.d.comb += self.o.payload.t.eq(t | (t & self.i.payload.x[0][:3]))
         return m
+
+
+class Table(wiring.Component):
+    """Words that are read in the cycle of their address."""
+
+    def __init__(self) -> None:
+        super().__init__({"write": In(1), "at": In(2), "data": In(6), "found": Out(6)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.words = words = Memory(shape=6, depth=4, init=[])
+        write, read = words.write_port(), words.read_port(domain="comb")
+        m.d.comb += [
+            *(write.addr.eq(self.at), read.addr.eq(self.at), self.found.eq(read.data)),
+            *(write.data.eq(self.data), write.en.eq(self.write)),
+        ]
+        return m
+
+
+def test_ports_of_memories_without_a_clock(tmp_path: Path) -> None:
+    """What only Yosys' cell of such a port has is left alone; all other faults can be written."""
+    text = faults.flat(rtlil.convert(Table(), name="lookup"), tmp_path)
+    found = faults.every(text, tmp_path)
+    ports = {(f.cell.split()[0], f.text.split(" port ")[1].split("[")[0]) for f in found}
+    reads = {port for cell, port in ports if cell.startswith("$memrd")}
+    assert {"ADDR", "DATA"} <= {port.lstrip("\\") for port in reads}
+    assert not {"EN", "ARST", "SRST", "CLK"} & {port.lstrip("\\") for port in reads}
+    assert any(cell.startswith("$memwr") for cell, _ in ports)
+    assert "module lookup" in faults.switched(text, found[:200], tmp_path)
 
 
 def test_solver_without_registers(tmp_path: Path) -> None:

@@ -303,7 +303,8 @@ def _values(params: Params, rng: np.random.Generator, longest: int, *, sensible:
         fields = rng.integers(0, fmt.nan_field, shape)
     if rng.random() < 0.2:
         fields = np.where(rng.random(shape) < 0.05, fmt.nan_field, fields)
-        codes = np.where(np.repeat(fields, p.group, axis=1) == fmt.nan_field, 0, codes)
+        if rng.random() < 0.5:
+            codes = np.where(np.repeat(fields, p.group, axis=1) == fmt.nan_field, 0, codes)
     channel_last = np.tile(np.arange(depth) == depth - 1, count)
     if rng.random() < 0.1:
         channel_last = rng.random(beats) < 1 / depth

@@ -290,7 +290,7 @@ def _tensor(params: Params, rng: np.random.Generator) -> Batch:
         codes = rng.integers(-2, 3, (beats, L))
     elif kind == 1:
         codes = np.repeat(rng.integers(-most, most + 1, (1, L)), beats, axis=0)
-    base = int(rng.integers(0, fmt.nan_field))
+    base = int(rng.choice([rng.integers(0, fmt.nan_field), 1 << rng.integers(0, 5), 0]))
     below = rng.integers(0, rng.choice([1, 3, params.window + 4]), (beats, L // params.group))
     fields = np.clip(max(base, 1) - below, 0, fmt.nan_field - 1)
     if rng.random() < 0.3:
@@ -298,7 +298,9 @@ def _tensor(params: Params, rng: np.random.Generator) -> Batch:
         fields = np.where(rng.random(fields.shape) < 0.05, above, fields)
     if rng.random() < 0.2:
         fields = np.where(rng.random(fields.shape) < 0.05, fmt.nan_field, fields)
-        codes = np.where(np.repeat(fields, params.group, axis=1) == fmt.nan_field, 0, codes)
+        # The codes of a NaN block are 0 where a packer made them, and count as 0 in any case.
+        if rng.random() < 0.5:
+            codes = np.where(np.repeat(fields, params.group, axis=1) == fmt.nan_field, 0, codes)
     flags = _flags(params, count, depth, chunks)
     broken = rng.integers(0, 12)
     if broken == 0:

@@ -5,8 +5,9 @@ it. The design is flattened first, so a fault is named by its path in the hierar
 a group is switched on by its number on a new input of the design, 0 being the design as it is, so
 that a group takes one compilation.
 
-Left out are faults of clocks (a simulation by cycles cannot tell what they do) and of the initial
-contents of memories (silicon has none).
+Left out are faults of clocks (a simulation by cycles cannot tell what they do), of the initial
+contents of memories (silicon has none), and of the enable and resets that a cell of a memory's
+asynchronous read port has only in Yosys.
 """
 
 import re
@@ -91,6 +92,9 @@ def every(flat_rtlil: str, folder: Path) -> list[Fault]:
     """Every fault of a flattened design that Yosys knows, in its order."""
     cells = re.findall(r"^  cell (\S+) (\S+)$", flat_rtlil, re.MULTILINE)
     types = {name: kind for kind, name in cells}
+    blocks = re.findall(r"^  cell \$memrd\S* (\S+)\n(.*?)^  end$", flat_rtlil, re.M | re.S)
+    unclocked = re.compile(r"\\CLK_ENABLE (1'0|0)$", re.MULTILINE)
+    asynchronous = {name for name, text in blocks if unclocked.search(text)}
     (folder / "flat.il").write_text(flat_rtlil)
     # All of them: asked for a number just below, Yosys's own choice may never come to its end.
     body = "select -set body t:* t:$meminit* %d"
@@ -102,7 +106,9 @@ def every(flat_rtlil: str, folder: Path) -> list[Fault]:
         name = re.search(r" -cell (\S+)", command)
         if port is None or name is None:
             raise NarrowgaugeError(f"cannot read the mutation {line!r}")
-        if not port[1].lstrip("\\").endswith("CLK"):
+        here = port[1].lstrip("\\")
+        nothing = name[1] in asynchronous and here in ("EN", "ARST", "SRST")
+        if not here.endswith("CLK") and not nothing:
             found.append(Fault(command=command, cell=f"{types[name[1]]} {_path(name[1])}"))
     return found
 
