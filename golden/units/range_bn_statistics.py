@@ -290,7 +290,8 @@ def _tensor(params: Params, rng: np.random.Generator) -> Batch:
         codes = rng.integers(-2, 3, (beats, L))
     elif kind == 1:
         codes = np.repeat(rng.integers(-most, most + 1, (1, L)), beats, axis=0)
-    base = int(rng.choice([rng.integers(0, fmt.nan_field), 1 << rng.integers(0, 5), 0]))
+    any_base, one_bit = int(rng.integers(0, fmt.nan_field)), 1 << int(rng.integers(0, 5))
+    base = (any_base, one_bit, 0)[rng.integers(0, 3)]
     below = rng.integers(0, rng.choice([1, 3, params.window + 4]), (beats, L // params.group))
     fields = np.clip(max(base, 1) - below, 0, fmt.nan_field - 1)
     if rng.random() < 0.3:
