@@ -35,6 +35,8 @@ UNITS = [
     *registry.points("bf16_softmax/t64", length=8),
     *registry.points("shift_attend/c4_d8", lanes=4),
     *registry.points("shift_attend/c4_d8", lanes=4, share=2),
+    *registry.points("range_bn_statistics/g2_l2", channels=4),
+    *registry.points("range_bn_normalize/g2_l2", channels=4),
 ]
 
 
