@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -68,7 +68,10 @@ class BfpPack(wiring.Component):
             size = (p.width - 1).bit_length()
             m.d.comb += beyond.eq(self.unit - (first + 1))
             low, high = beyond[:size], beyond[size:].any()
-            m.d.comb += above.eq(Cat(high | (low >= p.width - 1 - j) for j in range(p.width)))
+            # At least one bit is beyond where any is, so that the top one needs no comparison.
+            m.d.comb += above.eq(
+                Cat(*(high | (low >= p.width - 1 - j) for j in range(p.width - 1)), Const(1, 1))
+            )
             lanes = [(shift, over & (each & above).any()) for each in bits]
         else:
             own = [self._field(m, bits[i], self.unit[i], f"lane{i}") for i in range(p.k)]
