@@ -46,7 +46,7 @@ SMALL = (
 UNMEASURED: tuple[str, ...] = ()
 """Points that are in `flow.json`, but not in `measures.json` yet."""
 UNMUTATED = (
-    *("bfp_pack", "opal_dot", "w4a16_dot", "bf16_softmax"),
+    *("opal_dot", "w4a16_dot", "bf16_softmax"),
     *("opal_core", "bf16_core", "w4a16_core"),
 )
 """Units in `measures.json` of which no mutants have been run."""
