@@ -1,6 +1,6 @@
 """The errors that a user of the library can meet; each carries its exit code."""
 
-__all__ = ["MismatchError", "MissingToolError", "NarrowgaugeError", "UsageError"]
+__all__ = ["MismatchError", "MissingToolError", "NarrowgaugeError", "UsageError", "check_limits"]
 
 
 class NarrowgaugeError(Exception):
@@ -25,3 +25,11 @@ class MissingToolError(NarrowgaugeError):
     """A program or package that the request needs is not installed."""
 
     exit_code = 3
+
+
+def check_limits(owner: object, **limits: tuple[int, int]) -> None:
+    """Attributes of `owner` lie between a least and a most, else a `UsageError` for the first."""
+    for name, (least, most) in limits.items():
+        value = getattr(owner, name)
+        if not least <= value <= most:
+            raise UsageError(f"{name} must be {least}..{most}, got {value}")

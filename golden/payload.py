@@ -6,7 +6,7 @@ mismatch is printed through its formats. A batch is a dict of integer arrays, on
 first axis is the beat.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["Batch", "Encoding", "Field", "Payload"]
+__all__ = ["Batch", "Encoding", "Field", "Payload", "join"]
 
 Batch = dict[str, npt.NDArray[np.int64]]
 """Field name -> integer codes; shape (beats,) for a scalar field, (beats, count) for a vector."""
@@ -127,6 +127,17 @@ class Payload:
                 return field
         raise UsageError(f"no field {name!r}; fields are {[f.name for f in self.fields]}")
 
+    def beats(self, count: int, **given: npt.ArrayLike) -> Batch:
+        """`count` beats with the given fields, zeros elsewhere; a name that is none is an error."""
+        batch: Batch = {}
+        for field in self.fields:
+            shape = (count,) if field.count is None else (count, field.count)
+            values = np.asarray(given.pop(field.name, 0), np.int64)
+            batch[field.name] = np.broadcast_to(values, shape).copy()
+        if given:
+            raise UsageError(f"no fields {sorted(given)}")
+        return batch
+
     def check(self, batch: Mapping[str, npt.ArrayLike]) -> Batch:
         """The batch as int64 arrays; wrong names, shapes, dtypes or lengths are errors."""
         want = {f.name for f in self.fields}
@@ -180,3 +191,8 @@ class Payload:
             batch[field.name] = field.from_bits(codes[:, 0] if field.count is None else codes)
             start += field.bits
         return batch
+
+
+def join(parts: Sequence[Batch]) -> Batch:
+    """Beats one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -22,7 +22,7 @@ from narrowgauge.doctor import require
 from narrowgauge.golden.errors import MismatchError, UsageError
 from narrowgauge.golden.llm.decoder import Decoder
 from narrowgauge.golden.llm.scheme import get_scheme
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 from narrowgauge.language import Calibration, Language, load, passage
 
 __all__ = ["Stage", "run"]
@@ -161,7 +161,6 @@ def _stages(
     kept: Path,
 ) -> list[tuple[str, list[Work], Batch]]:
     """Name, work and packets of each stage."""
-    from narrowgauge.golden.cores import packets
     from narrowgauge.golden.llm.commands import Attend, layer_commands, packets_of
     from narrowgauge.golden.samples.llama import Llama
 
@@ -198,7 +197,7 @@ def _stages(
             if number + 1 < len(pairs):
                 parts.append(pairs[number + 1][0])
             parts.append(pairs[number][1])
-        made.append((stage, work, packets.join(parts)))
+        made.append((stage, work, join(parts)))
     return made
 
 

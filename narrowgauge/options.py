@@ -225,7 +225,7 @@ def scoring(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--batch", type=count, default=4, metavar="N", help="windows of one scheme at a time"
     )
-    sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    shared(sub, "cache")
 
 
 def output_option(sub: argparse.ArgumentParser, default: str | None, text: str) -> None:

@@ -120,6 +120,9 @@ def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+_INTERLEAVED = {f"g{group}_l8": {"group": group, "lanes": 8, "channels": 64} for group in (4, 1)}
+"""Points that both passes of range batch normalisation have."""
+
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="lzc",
@@ -270,9 +273,8 @@ ENTRIES: tuple[Entry, ...] = (
         name="range_bn_statistics",
         layer="units",
         points={
-            "g4_l8": {"group": 4, "lanes": 8, "channels": 64},
-            # Without blocks, as floating point of ten bits; and small.
-            "g1_l8": {"group": 1, "lanes": 8, "channels": 64},
+            # With blocks and without, as floating point of ten bits; and small.
+            **_INTERLEAVED,
             "g2_l2": {
                 **{"group": 2, "lanes": 2, "channels": 8, "chunks": 4},
                 **{"window": 10, "position_bits": 6},
@@ -283,8 +285,7 @@ ENTRIES: tuple[Entry, ...] = (
         name="range_bn_normalize",
         layer="units",
         points={
-            "g4_l8": {"group": 4, "lanes": 8, "channels": 64},
-            "g1_l8": {"group": 1, "lanes": 8, "channels": 64},
+            **_INTERLEAVED,
             "g2_l2": {
                 **{"group": 2, "lanes": 2, "channels": 8},
                 **{"fraction": 5, "precision": 7},

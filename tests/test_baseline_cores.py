@@ -18,7 +18,7 @@ from narrowgauge.golden.cores.opal_work import parsed as opal_parsed
 from narrowgauge.golden.cores.packets import Header, Opcode, Status, responses
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_codes, bf16_values
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 
 CORES = {
     "bf16_core": (bf16_core, {"lanes": 4, "q_lanes": 2, "vector": 24, "head": 6, "length": 16}),
@@ -50,7 +50,7 @@ def read(params: Any, data: Batch, rows: int, width: int) -> np.ndarray:
 
 def run(core: ModuleType, params: Any, *parts: Batch) -> list[tuple[Batch, Status]]:
     """The responses to packets."""
-    joined = packets.join(parts)
+    joined = join(parts)
     batch = {name: field[None] for name, field in joined.items()}
     batch["final"] = batch.pop("last")
     return responses(core.output_beats(params, core.model(params, batch)))
@@ -120,7 +120,7 @@ def test_statuses_by_hand(core: ModuleType, small: dict[str, int]) -> None:
         made["last"][-1] = 1
         return made
 
-    longer = packets.join([drop, cut(drop, 1)])
+    longer = join([drop, cut(drop, 1)])
     longer["last"][len(drop["last"]) - 1] = 0
     blocks = packets.packet(p.input, Header(opcode=Opcode.MATVEC, rows=3, out=1), rows)
     each = len(rows["last"]) // 3

@@ -11,7 +11,7 @@ from narrowgauge.golden.cores.opal_packets import Rows
 from narrowgauge.golden.cores.packets import Header, Opcode, Out, Status
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import MXOpal, bf16_codes, bf16_values, dequantize, quantize
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 from narrowgauge.hdl.cores.opal_core import OpalCore
 
 SMALL: dict[str, Any] = {
@@ -33,7 +33,7 @@ def numbers(found: np.ndarray) -> np.ndarray:
 
 def run(parts: list[Batch], params: opal_core.Params = P) -> list[tuple[Batch, Status]]:
     """The answers to one program."""
-    beats = packets.join(parts)
+    beats = join(parts)
     batch = packets.batch([packets.program(params.input, [beats], len(beats["last"]) + 3)])
     outputs = opal_core.model(params, batch)
     assert outputs["answered"].tolist() == [len(outputs["last"])]
@@ -141,7 +141,7 @@ def test_pass_gives_back() -> None:
 
 def bare(header: Header, count: int = 0) -> Batch:
     """A header with beats of zeros."""
-    return packets.packet(P.input, header, packets.beats(P.input, count) if count else None)
+    return packets.packet(P.input, header, P.input.beats(count) if count else None)
 
 
 def cut(packet: Batch, count: int) -> Batch:
@@ -153,7 +153,7 @@ def cut(packet: Batch, count: int) -> Batch:
 
 def longer(packet: Batch, count: int) -> Batch:
     """The packet with more beats than it should have."""
-    made = packets.join([packet, packets.beats(P.input, count)])
+    made = join([packet, P.input.beats(count)])
     made["last"][:] = 0
     made["last"][-1] = 1
     return made
@@ -249,7 +249,7 @@ def test_cycles_are_those_of_the_hardware() -> None:
     keys, _ = weights(rng, 3, 8, P.dot.high)
     v, v_scale = np.ones((3, 8), np.int64), np.full(3, 127)
     attend = opal_packets.attend(P, keys, v, v_scale, release=False)
-    beats = packets.join(
+    beats = join(
         [
             opal_packets.load(P, x),
             opal_packets.load(P, q, high=True),

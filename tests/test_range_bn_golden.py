@@ -8,8 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import Overflow, Rounding, get, quantize, vector
-from narrowgauge.golden.formats.bfp import BFP, decode_values
+from narrowgauge.golden.formats import Overflow, Rounding, get, vector
 from narrowgauge.golden.units.range_bn import (
     FP10,
     Blocks,
@@ -33,21 +32,11 @@ from narrowgauge.golden.units.range_bn_passes import (
     normalize,
     statistics,
 )
+from tests.range_bn_formulas import distance, exact
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 RNG = np.random.default_rng(71)
-
-
-def blocks(x: Floats, fmt: BFP) -> Blocks:
-    t = quantize(x, fmt, axis=1)
-    codes = t.codes.reshape(len(x), -1).astype(np.int64)
-    return Blocks(fmt=fmt, codes=codes, fields=t.scales.astype(np.int64))
-
-
-def values(b: Blocks) -> Floats:
-    codes = b.codes.reshape(len(b.codes), -1, b.fmt.k)
-    return decode_values(b.fmt, codes, b.fields, np.float64).reshape(b.codes.shape)
 
 
 def encode(name: str, x: Floats) -> Ints:
@@ -66,7 +55,7 @@ class Run:
     ) -> None:
         self.params = params
         self.layer = Layer(count=len(x), chunks=params.chunks, **layer)
-        self.x, self.g = blocks(x, params.forward), blocks(g, params.backward)
+        self.x, self.g = Blocks.of(x, params.forward), Blocks.of(g, params.backward)
         self.gamma, self.beta = encode("fp10_e5m4", gamma), encode("fp32", beta)
         self.stats: Statistics = statistics(params, self.layer, self.x)
         self.made: Constants = constants(params, self.layer, self.stats, self.gamma, self.beta)
@@ -76,25 +65,8 @@ class Run:
 
     def exact(self) -> dict[str, Floats]:
         """The formulas of the paper, unrounded."""
-        x, g = values(self.x), values(self.g)
         gamma, beta = vector.decode(FP10, self.gamma), fp32(self.beta)
-        count, chunks = len(x), self.params.chunks
-        c = 1 / np.sqrt(2 * np.log(count / chunks))
-        chunk = np.arange(count) * chunks // count
-        rows = [np.flatnonzero(chunk == k) for k in range(chunks)]
-        high = np.array([r[x[r].argmax(axis=0)] for r in rows])
-        low = np.array([r[x[r].argmin(axis=0)] for r in rows])
-        channels = np.arange(x.shape[1])
-        spread = (x[high, channels] - x[low, channels]).mean(axis=0)
-        s = 1 / (c * spread + self.layer.epsilon)
-        xhat = (x - x.mean(axis=0)) * s
-        d = np.zeros_like(x)
-        for k in range(chunks):
-            d[high[k], channels] += 1
-            d[low[k], channels] -= 1
-        dbeta, dgamma = g.sum(axis=0), (g * xhat).sum(axis=0)
-        dx = gamma * s * (g - dbeta / count - c / chunks * dgamma * d)
-        return {"y": gamma * xhat + beta, "dx": dx, "dbeta": dbeta, "dgamma": dgamma, "s": s}
+        return exact(self.layer, self.x.values(), self.g.values(), gamma, beta)
 
 
 def normal(params: RangeBn, count: int = 1000, channels: int = 16, **layer: Any) -> Run:
@@ -106,10 +78,6 @@ def normal(params: RangeBn, count: int = 1000, channels: int = 16, **layer: Any)
     return Run(params, x, g, gamma, beta, **layer)
 
 
-def distance(a: Floats, b: Floats) -> float:
-    return float(np.sqrt(((a - b) ** 2).sum() / (b**2).sum()))
-
-
 @pytest.mark.parametrize("group", [1, 4, 16])
 @pytest.mark.parametrize("chunks", [1, 8])
 def test_near_the_formulas(group: int, chunks: int) -> None:
@@ -117,8 +85,8 @@ def test_near_the_formulas(group: int, chunks: int) -> None:
     run = normal(RangeBn(group=group, chunks=chunks))
     exact = run.exact()
     for name, made, fmt in (("y", run.y, run.params.forward), ("dx", run.dx, run.params.backward)):
-        least = distance(values(blocks(exact[name], fmt)), exact[name])
-        assert distance(values(made), exact[name]) < 1.01 * least + 1e-4
+        least = distance(Blocks.of(exact[name], fmt).values(), exact[name])
+        assert distance(made.values(), exact[name]) < 1.01 * least + 1e-4
     assert distance(fp32(run.sums.dbeta), exact["dbeta"]) < 0.01
     assert distance(fp32(run.sums.dgamma), exact["dgamma"]) < 0.01
 
@@ -134,8 +102,8 @@ def test_narrower_is_worse(changed: dict[str, int], name: str) -> None:
     RNG.bit_generator.state = state
     narrow = normal(RangeBn(**changed))
     exact = wide.exact()[name]
-    assert distance(values(getattr(narrow, name)), exact) > 1.02 * distance(
-        values(getattr(wide, name)), exact
+    assert distance(getattr(narrow, name).values(), exact) > 1.02 * distance(
+        getattr(wide, name).values(), exact
     )
 
 
@@ -146,7 +114,7 @@ def test_invariants() -> None:
     # The mean is off by half a unit, and by what 16 bits of 1 / N leave of it.
     limit = 4000 * (0.5 + np.abs(run.sums.total) * 4 / 4000 * 2.0**-16)
     assert (np.abs(total.sum(axis=0)) <= limit).all()
-    d = differences(run.params, run.made, run.x).astype(float)
+    d = differences(run.params.fraction, run.made.exponent, run.made.mean, run.x).astype(float)
     norms = np.sqrt((total.astype(float) ** 2).sum(axis=0) * (d**2).sum(axis=0))
     assert (np.abs((total * d).sum(axis=0)) < 1e-3 * norms).all()
 
@@ -196,11 +164,11 @@ def test_dead_channel() -> None:
     x[:, 2] = 0.0
     g = RNG.standard_normal((200, 4))
     run = Run(RangeBn(group=1), x, g, np.full(4, 1.5), np.array([0.0, 0.25, -3.0, 0.0]))
-    assert (values(run.y)[:, 1] == 0.25).all()
-    assert (values(run.y)[:, 2] == -3.0).all()
+    assert (run.y.values()[:, 1] == 0.25).all()
+    assert (run.y.values()[:, 2] == -3.0).all()
     assert not run.dx.codes[:, 1:3].any()
     assert not run.sums.dgamma[1:3].any()
-    assert fp32(run.sums.dbeta)[1] == pytest.approx(values(run.g)[:, 1].sum(), rel=1e-2)
+    assert fp32(run.sums.dbeta)[1] == pytest.approx(run.g.values()[:, 1].sum(), rel=1e-2)
     assert run.dx.codes[:, [0, 3]].any()
 
 
@@ -229,7 +197,7 @@ def test_unequal_chunks(count: int) -> None:
 def test_saturation_is_told() -> None:
     """A window that begins too low clips, and says so, channel by channel."""
     x = RNG.standard_normal((64, 8)) * np.array([1, 1, 1, 1, 64, 64, 64, 64])
-    b = blocks(x, RangeBn().forward)
+    b = Blocks.of(x, RangeBn().forward)
     layer = Layer(count=64, chunks=8)
     assert not statistics(RangeBn(), layer, b).clipped.any()
     assert statistics(RangeBn(), layer, b, base=3).clipped.tolist() == [False] * 4 + [True] * 4
@@ -240,7 +208,7 @@ def test_drift_between_chunks_is_clipped() -> None:
     """Ranges that are nothing beside the drift of the chunks: clipped, not wrapped."""
     x = np.repeat(np.arange(8.0) * 128 - 448, 8)[:, None] + RNG.choice([0, 32.0], (64, 1))
     run = Run(RangeBn(group=1), x, x, np.ones(1), np.zeros(1))
-    y = values(run.y)[:, 0]
+    y = run.y.values()[:, 0]
     assert (y[:8] <= -8).all()
     assert (y[-8:] >= 8).all()
     assert np.abs(y).max() <= 16

@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import Overflow, Rounding, get, quantize, vector
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.formats import Overflow, Rounding, get, vector
+from narrowgauge.golden.payload import join
 from narrowgauge.golden.units.range_bn import FP10, Blocks, Layer
-from narrowgauge.golden.units.range_bn_normalize import Params, model
+from narrowgauge.golden.units.range_bn_normalize import Params, loaded, model
 from narrowgauge.golden.units.range_bn_passes import constants, normalize, statistics
 
 RNG = np.random.default_rng(91)
-
-
-def beats(params: Params, count: int) -> Batch:
-    return {
-        f.name: np.zeros((count, f.count) if f.count else count, np.int64)
-        for f in params.input.fields
-    }
 
 
 @pytest.mark.parametrize(("lanes", "group"), [(4, 4), (8, 2), (16, 1)])
@@ -30,9 +23,7 @@ def test_whole_tensors(lanes: int, group: int, fraction: int, precision: int) ->
     count = 60
     x = RNG.standard_normal((count, 16)) * 2.0 ** RNG.uniform(-3, 3, 16)
     x[:, 3] = 0.5
-    t = quantize(x, params.format, axis=1)
-    codes = t.codes.reshape(count, -1).astype(np.int64)
-    blocks = Blocks(fmt=params.format, codes=codes, fields=t.scales.astype(np.int64))
+    blocks = Blocks.of(x, params.format)
     modes: dict[str, Any] = {"rounding": Rounding.RNE, "overflow": Overflow.SATURATE}
     gamma = vector.encode(FP10, RNG.uniform(-2, 2, 16), **modes)
     beta = vector.encode(get("fp32"), RNG.standard_normal(16) * 3, **modes)
@@ -42,19 +33,11 @@ def test_whole_tensors(lanes: int, group: int, fraction: int, precision: int) ->
     want = normalize(p, made, blocks)
 
     depth = params.depth
-    loads, data = beats(params, depth), beats(params, count * depth)
-    loads["load"][:] = 1
+    loads = params.input.beats(depth, load=1, **loaded(params, made))
     loads["channel_last"][-1] = 1
-    shape = (depth, lanes)
-    loads["exponent"] = made.exponent.reshape(shape)
-    loads["minus_mean"] = -made.mean.reshape(shape)
-    loads["gain"], loads["offset"] = made.gain.reshape(shape), made.offset.reshape(shape)
-    loads["unit"] = made.unit.reshape(depth, -1, group)[:, :, 0]
-    data["codes"] = codes.reshape(-1, lanes)
-    data["scales"] = blocks.fields.reshape(count * depth, -1)
-    data["channel_last"] = np.tile(np.arange(depth) == depth - 1, count).astype(np.int64)
+    data = params.input.beats(count * depth, **params.laid_out(blocks))
     data["last"][-1] = 1
-    got = model(params, {name: np.concatenate([loads[name], data[name]]) for name in loads})
+    got = model(params, join([loads, data]))
     assert np.array_equal(got["codes"].reshape(count, -1), want.codes)
     assert np.array_equal(got["scales"].reshape(count, -1), want.fields)
     assert got["last"].sum() == got["last"][-1] == 1
@@ -62,7 +45,7 @@ def test_whole_tensors(lanes: int, group: int, fraction: int, precision: int) ->
 
 def test_values_need_constants() -> None:
     params = Params(lanes=4, channels=8)
-    batch = beats(params, 3)
+    batch = params.input.beats(3)
     batch["load"][0] = 1
     with pytest.raises(UsageError, match="values come before the constants of their channels"):
         model(params, batch)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import quantize
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units.range_bn import Blocks, Layer, RangeBn, chunk_of
 from narrowgauge.golden.units.range_bn_passes import statistics
@@ -18,21 +17,15 @@ RNG = np.random.default_rng(81)
 def tensor(params: Params, count: int, chunks: int) -> tuple[Blocks, Batch]:
     """Random values of all channels, and as beats."""
     x = RNG.standard_normal((count, params.channels)) * 2.0 ** RNG.uniform(-3, 3, params.channels)
-    t = quantize(x, params.format, axis=1)
-    codes = t.codes.reshape(count, -1).astype(np.int64)
-    blocks = Blocks(fmt=params.format, codes=codes, fields=t.scales.astype(np.int64))
-    depth = params.depth
-    position = np.repeat(np.arange(count), depth)
+    blocks = Blocks.of(x, params.format)
     chunk = chunk_of(Layer(count=count, chunks=chunks), np.arange(count + 1))
-    beats = count * depth
-    batch = {
-        "codes": codes.reshape(beats, -1),
-        "scales": blocks.fields.reshape(beats, -1),
-        "base": np.full(beats, blocks.base + params.format.bias),
-        "channel_last": np.tile(np.arange(depth) == depth - 1, count).astype(np.int64),
-        "chunk_last": (np.diff(chunk) > 0)[position].astype(np.int64),
-        "last": (np.arange(beats) == beats - 1).astype(np.int64),
-    }
+    batch = params.input.beats(
+        count * params.depth,
+        **params.laid_out(blocks),
+        base=blocks.base + params.format.bias,
+        chunk_last=np.repeat(np.diff(chunk) > 0, params.depth),
+    )
+    batch["last"][-1] = 1
     return blocks, batch
 
 

@@ -11,17 +11,14 @@ Source: `golden.formats.bfp`.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from narrowgauge.golden.arith.ieee import sizes
-from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import BFP, Rounding
+from narrowgauge.golden.errors import UsageError, check_limits
+from narrowgauge.golden.formats import BFP, Rounding, vector
 from narrowgauge.golden.formats.bfp import quantize_groups
 from narrowgauge.golden.payload import Batch, Field, Payload
 
 __all__ = ["Params", "model", "vectors"]
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +44,7 @@ class Params:
     rounding: str = Rounding.RNE
 
     def __post_init__(self) -> None:
-        limits = {"k": (1, 16), "width": (2, 48), "unit_bits": (2, 10)}
-        for name, (least, most) in limits.items():
-            if not least <= getattr(self, name) <= most:
-                raise UsageError(f"{name} must be {least}..{most}, got {getattr(self, name)}")
+        check_limits(self, k=(1, 16), width=(2, 48), unit_bits=(2, 10))
         modes = [Rounding.RNE, Rounding.RTZ, Rounding.RNA]
         if self.rounding not in modes:
             raise UsageError(f"rounding must be one of {', '.join(modes)}, got {self.rounding!r}")
@@ -129,7 +123,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     value[rng.random(shape) < 0.01] = low
     # The field that the longest gets: about both ends, or anywhere.
     fmt = p.format
-    top = _lengths(value).max(axis=1, keepdims=True) - 1
+    top = vector.bit_length(np.abs(value)).max(axis=1, keepdims=True) - 1
     field = np.where(
         rng.random((size, 1)) < 0.5,
         rng.choice([1, fmt.nan_field - 1], (size, 1)) + rng.integers(-p.man_bits - 2, 4, (size, 1)),
@@ -145,8 +139,3 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     nan = (rng.random(size) < 0.03).astype(np.int64)
     unit = np.clip(unit, least, most)
     return {"value": value, "unit": unit[:, 0] if p.shared else unit, "nan": nan}
-
-
-def _lengths(value: Ints) -> Ints:
-    """Bits of the magnitudes."""
-    return np.frexp(np.abs(value).astype(np.float64))[1].astype(np.int64)

@@ -11,7 +11,7 @@ from narrowgauge.golden.cores import packets
 from narrowgauge.golden.cores.baseline import Baseline
 from narrowgauge.golden.cores.packets import Opcode
 from narrowgauge.golden.cores.parsing import Command, programs
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 from narrowgauge.golden.units import bf16_softmax, window
 
 __all__ = ["Work", "answers", "parsed"]
@@ -65,9 +65,7 @@ def _dots(params: Baseline, vectors: Sequence[Ints], parts: Sequence[Batch]) -> 
         padded = np.pad(vector, (0, size * params.lanes - len(vector)))
         a.append(np.tile(padded.reshape(size, params.lanes), (count, 1)))
         last.append(np.tile(np.arange(size) == size - 1, count).astype(np.int64))
-    results = window.to_bf16(
-        params.dots(np.concatenate(a), packets.join(parts), np.concatenate(last))
-    )
+    results = window.to_bf16(params.dots(np.concatenate(a), join(parts), np.concatenate(last)))
     return np.split(results, np.cumsum(rows)[:-1])
 
 
@@ -130,7 +128,7 @@ def _answer(params: Baseline, work: Work) -> Batch:
     count = size // params.q_lanes + 1 if work.row_open else -(-size // params.q_lanes)
     count = max(count, 1)
     data = np.pad(work.x[:size], (0, count * params.q_lanes - size)).reshape(count, -1)
-    made = packets.beats(params.output, count, data=data)
+    made = params.output.beats(count, data=data)
     made["last"][-1] = 1
     made["status"][-1] = command.status
     return made
@@ -155,6 +153,6 @@ def answers(params: Baseline, batch: Batch) -> Batch:
     made = [[_answer(params, work) for work in listed] for listed in programs]
     counts = [sum(len(part["last"]) for part in parts) for parts in made]
     flat = [part for parts in made for part in parts]
-    outputs = packets.join(flat) if flat else packets.beats(params.output, 0)
+    outputs = join(flat) if flat else params.output.beats(0)
     outputs["answered"] = np.array(counts, np.int64)
     return outputs

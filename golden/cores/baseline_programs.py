@@ -16,7 +16,7 @@ from narrowgauge.golden.cores.packets import Header, Opcode
 from narrowgauge.golden.cores.script import Script
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_codes
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 from narrowgauge.golden.units.stimuli import SPECIAL_BF16, random_bf16
 
 __all__ = ["attend", "load", "make", "matvec", "through"]
@@ -54,7 +54,7 @@ def attend(
     values : data beats of `length` rows of `rows` elements, V transposed
     """
     header = Header(opcode=Opcode.ATTEND, rows=rows, length=length, release=int(release))
-    return packets.packet(params.input, header, packets.join([keys, values]))
+    return packets.packet(params.input, header, join([keys, values]))
 
 
 def make(params: Any, level: str, seed: int) -> Batch:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.cores import baseline_answers, baseline_programs, packets
+from narrowgauge.golden.cores import baseline_answers, baseline_programs
 from narrowgauge.golden.cores.baseline import (
     Baseline,
     input_beats,
@@ -64,7 +64,7 @@ class Params(Baseline):
         count, width = values.shape
         each = self.beats_of(width)
         padded = np.pad(values.astype(np.int64), ((0, 0), (0, each * self.lanes - width)))
-        return packets.beats(self.input, count * each, word=padded.reshape(-1, self.lanes))
+        return self.input.beats(count * each, word=padded.reshape(-1, self.lanes))
 
     def disturb(self, data: Batch, rng: np.random.Generator) -> None:
         """Specials in few elements of data beats, padding included."""

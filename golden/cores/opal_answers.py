@@ -16,7 +16,7 @@ from narrowgauge.golden.cores.opal_work import (
     quantised,
 )
 from narrowgauge.golden.cores.packets import Opcode, Out, Status
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 from narrowgauge.golden.units import log2_softmax, mx_quantize, opal_dot, shift_attend, window
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _attends(params: "Params", works: list[Work]) -> None:
 
 
 def _beat(params: "Params", count: int, **given: Ints) -> Batch:
-    return packets.beats(params.output, count, **given)
+    return params.output.beats(count, **given)
 
 
 def _answer(params: "Params", work: Work) -> Batch:
@@ -148,6 +148,6 @@ def answers(params: "Params", batch: Batch) -> Batch:
     made = [[_answer(params, work) for work in listed] for listed in programs]
     counts = [sum(len(part["last"]) for part in parts) for parts in made]
     flat = [part for parts in made for part in parts]
-    outputs = packets.join(flat) if flat else _beat(params, 0)
+    outputs = join(flat) if flat else _beat(params, 0)
     outputs["answered"] = np.array(counts, np.int64)
     return outputs

@@ -11,7 +11,7 @@ from narrowgauge.golden.cores import packets
 from narrowgauge.golden.cores.packets import Header, Opcode, Out
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import BlockTensor
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.opal_core import Params
@@ -83,8 +83,7 @@ def _rows(params: "Params", rows: Rows, length: int, a_high: bool, w_high: bool)
     _, words = multimode_mul.pack(params.dot.cell, np.zeros_like(codes), codes, a_high, w_high)
     block = np.tile(np.arange(each) * unit // params.k, count)
     row = np.repeat(np.arange(count), each)
-    return packets.beats(
-        params.input,
+    return params.input.beats(
         count * each,
         word=words,
         scale=rows.scales[row, block],
@@ -163,7 +162,7 @@ def attend(
     high = params.dot.high
     codes = np.abs(v) | (v < 0).astype(np.int64) << (high - 1)
     words = packets.to_words(params.input["word"], 2 * params.low, codes)
-    second = packets.beats(params.input, count, word=words, scale=v_scale)
+    second = params.input.beats(count, word=words, scale=v_scale)
     header = Header(
         opcode=Opcode.ATTEND,
         high=1,
@@ -173,7 +172,7 @@ def attend(
         rows=count,
         reference=int(v_scale.max()) if reference is None else reference,
     )
-    return packets.packet(params.input, header, packets.join([first, second]))
+    return packets.packet(params.input, header, join([first, second]))
 
 
 def elements_of(response: Batch, count: int) -> Ints:

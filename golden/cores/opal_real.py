@@ -9,7 +9,7 @@ from narrowgauge.golden.cores import opal_packets, packets
 from narrowgauge.golden.cores.opal_packets import Rows
 from narrowgauge.golden.cores.packets import Out
 from narrowgauge.golden.formats import MXOpal, quantize
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.opal_core import Params
@@ -70,7 +70,7 @@ def real(params: "Params", rng: np.random.Generator) -> Batch:
                     values.scales[:seen, 0].astype(np.int64),
                 )
             )
-            programs.append(packets.join(parts))
+            programs.append(join(parts))
     size = max(len(program["last"]) for program in programs)
     return packets.batch([packets.program(p.input, [program], size) for program in programs])
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.payload import Batch, Field, Payload
+from narrowgauge.golden.payload import Batch, Field, Payload, join
 
 __all__ = [
     "REAL_ROWS",
@@ -21,8 +21,6 @@ __all__ = [
     "Out",
     "Status",
     "batch",
-    "beats",
-    "join",
     "load",
     "nop",
     "program",
@@ -138,27 +136,10 @@ def from_words(field: Field, width: int, count: int, words: Ints) -> Ints:
     return made
 
 
-def beats(payload: Payload, count: int, **given: npt.ArrayLike) -> Batch:
-    """`count` beats with the given fields, zeros elsewhere."""
-    batch: Batch = {}
-    for field in payload.fields:
-        shape = (count,) if field.count is None else (count, field.count)
-        values = np.asarray(given.pop(field.name, 0), np.int64)
-        batch[field.name] = np.broadcast_to(values, shape).copy()
-    if given:
-        raise UsageError(f"no fields {sorted(given)}")
-    return batch
-
-
-def join(parts: Sequence[Batch]) -> Batch:
-    """Beats one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def packet(payload: Payload, header: Header, data: Batch | None = None) -> Batch:
     """A header with its data beats; `last` on the final beat alone."""
     word = to_words(payload["word"], HEADER_BITS, [[header.code]])
-    parts = [beats(payload, 1, word=word)] + ([] if data is None else [data])
+    parts = [payload.beats(1, word=word)] + ([] if data is None else [data])
     made = join(parts)
     made["last"][:] = 0
     made["last"][-1] = 1
@@ -175,7 +156,7 @@ def _vector(payload: Payload, q_lanes: int, x: npt.ArrayLike) -> tuple[int, Batc
     if codes.ndim != 1 or not len(codes):
         raise UsageError(f"a vector has one axis and an element at least, got {codes.shape}")
     rows = np.pad(codes, (0, -len(codes) % q_lanes)).reshape(-1, q_lanes)
-    return len(codes), beats(payload, len(rows), word=to_words(payload["word"], 16, rows))
+    return len(codes), payload.beats(len(rows), word=to_words(payload["word"], 16, rows))
 
 
 def load(

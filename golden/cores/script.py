@@ -7,7 +7,7 @@ import numpy as np
 
 from narrowgauge.golden.cores import packets
 from narrowgauge.golden.cores.packets import Header, Opcode
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, join
 
 __all__ = ["Script"]
 
@@ -103,7 +103,7 @@ class Script(ABC):
             made["last"][-1] = 1
         elif kind < 0.2:
             more = self.garbage(Header(opcode=Opcode.NOP), int(self.rng.integers(1, 4)))
-            made = packets.join([made, {name: values[1:] for name, values in more.items()}])
+            made = join([made, {name: values[1:] for name, values in more.items()}])
             made["last"][count] = 0
         elif vector is not None:
             self.held.append(vector)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.cores import baseline_answers, baseline_programs, packets
+from narrowgauge.golden.cores import baseline_answers, baseline_programs
 from narrowgauge.golden.cores.baseline import (
     Baseline,
     input_beats,
@@ -84,8 +84,7 @@ class Params(Baseline):
         count, width = values.shape
         each = self.beats_of(width)
         made = quantize(values.astype(np.uint16), MXOpal(k=self.lanes, n=0, b=self.w_bits), axis=1)
-        return packets.beats(
-            self.input,
+        return self.input.beats(
             count * each,
             word=self.dot.input["w"].to_bits(made.codes.astype(np.int64).reshape(-1, self.lanes)),
             scale=made.scales.reshape(-1),

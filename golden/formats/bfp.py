@@ -24,7 +24,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.errors import UsageError, check_limits
 from narrowgauge.golden.formats import vector
 from narrowgauge.golden.formats.element import IntFormat, Overflow, Rounding
 from narrowgauge.golden.payload import Field, Payload
@@ -60,10 +60,7 @@ class BFP:
     emax = 0
 
     def __post_init__(self) -> None:
-        limits = {"exponent_bits": (2, 8), "mantissa_bits": (2, 16), "k": (1, 65536)}
-        for name, (least, most) in limits.items():
-            if not least <= getattr(self, name) <= most:
-                raise UsageError(f"{name} must be {least}..{most}, got {getattr(self, name)}")
+        check_limits(self, exponent_bits=(2, 8), mantissa_bits=(2, 16), k=(1, 65536))
         if self.rounding not in tuple(Rounding):
             raise UsageError(f"rounding must be {', '.join(Rounding)}, got {self.rounding!r}")
 

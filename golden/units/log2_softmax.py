@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.errors import UsageError, check_limits
 from narrowgauge.golden.payload import Batch, Field, Payload
 from narrowgauge.golden.units.scores import rows_of, score_vectors
 
@@ -53,9 +53,7 @@ class Params:
     reach: int = 7
 
     def __post_init__(self) -> None:
-        for name, least, most in (("bits", 3, 5), ("fraction", 1, 8), ("reach", 3, 7)):
-            if not least <= getattr(self, name) <= most:
-                raise UsageError(f"{name} must be {least}..{most}, got {getattr(self, name)}")
+        check_limits(self, bits=(3, 5), fraction=(1, 8), reach=(3, 7))
         if not 2 <= self.length <= 4096 or self.length & (self.length - 1):
             raise UsageError(f"length must be a power of two, 2..4096, got {self.length}")
         if not self.fraction <= self.guard <= 24:

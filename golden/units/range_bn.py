@@ -32,13 +32,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import BFP, FloatFormat, get
-from narrowgauge.golden.formats.bfp import quantize_groups
+from narrowgauge.golden.errors import UsageError, check_limits
+from narrowgauge.golden.formats import BFP, FloatFormat, get, quantize
+from narrowgauge.golden.formats.bfp import decode_values, quantize_groups
+from narrowgauge.golden.units.window import align
 
 __all__ = [
     "FP10",
-    "FP32",
     "REACH",
     "ROOM",
     "Blocks",
@@ -54,16 +54,10 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-def _float(name: str) -> FloatFormat:
-    found = get(name)
-    assert isinstance(found, FloatFormat)
-    return found
-
-
-FP10 = _float("fp10_e5m4")
-"""The format of gamma."""
-FP32 = _float("fp32")
-"""The format of beta and of the gradients of gamma and beta."""
+_fp10 = get("fp10_e5m4")
+assert isinstance(_fp10, FloatFormat)
+FP10: FloatFormat = _fp10
+"""The format of gamma; beta and the gradients of both are FP32."""
 
 ROOM, REACH = 7, 4
 """Values and mean, and differences, are clipped to these powers of two times 2**e."""
@@ -91,19 +85,18 @@ class RangeBn:
     precision: int = 12
 
     def __post_init__(self) -> None:
-        limits = {
-            "group": (1, 64),
-            "chunks": (1, 16),
-            "window": (8, 20),
-            "gradient_window": (8, 20),
-            "fraction": (4, 12),
-            "precision": (6, 16),
-        }
-        for name, (least, most) in limits.items():
+        check_limits(
+            self,
+            group=(1, 64),
+            chunks=(1, 16),
+            window=(8, 20),
+            gradient_window=(8, 20),
+            fraction=(4, 12),
+            precision=(6, 16),
+        )
+        for name in ("group", "chunks"):
             value = getattr(self, name)
-            if not least <= value <= most:
-                raise UsageError(f"{name} must be {least}..{most}, got {value}")
-            if name in ("group", "chunks") and value & (value - 1):
+            if value & (value - 1):
                 raise UsageError(f"{name} must be a power of two, got {value}")
 
     @property
@@ -141,6 +134,19 @@ class Blocks:
         if self.fields.shape != wanted:
             raise UsageError(f"fields must be {wanted}, got {self.fields.shape}")
 
+    @classmethod
+    def of(cls, x: npt.NDArray[np.float32 | np.float64], fmt: BFP) -> "Blocks":
+        """Values (positions, channels), rounded to a format."""
+        t = quantize(x, fmt, axis=1)
+        codes = t.codes.reshape(len(x), -1).astype(np.int64)
+        return cls(fmt=fmt, codes=codes, fields=t.scales.astype(np.int64))
+
+    def values(self) -> npt.NDArray[np.float64]:
+        """What the codes are worth, exactly; NaN in a NaN block."""
+        codes = self.codes.reshape(*self.fields.shape, self.fmt.k)
+        made = decode_values(self.fmt, codes, self.fields, np.float64)
+        return made.reshape(self.codes.shape).astype(np.float64)
+
     @property
     def nan(self) -> Bools:
         """The elements whose block is NaN; their codes count as 0."""
@@ -167,9 +173,8 @@ def place(blocks: Blocks, window: int, base: npt.ArrayLike) -> tuple[Ints, Bools
     top = np.asarray(base, np.int64) - blocks.fmt.fraction_bits
     right = top - blocks.places()
     clipped = (right < 0) & (codes != 0)
-    moved = np.abs(codes) << (window - blocks.fmt.mantissa_bits)
-    moved = np.where(clipped, (1 << window) - 1, moved >> np.clip(right, 0, 62))
-    return np.where(codes < 0, -moved, moved), clipped
+    moved = align(codes, window - blocks.fmt.mantissa_bits, np.maximum(right, 0))
+    return np.where(clipped, np.sign(codes) * ((1 << window) - 1), moved), clipped
 
 
 def rounded_shift(values: Ints, right: npt.ArrayLike) -> Ints:

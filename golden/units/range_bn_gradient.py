@@ -16,7 +16,6 @@ import numpy.typing as npt
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import Overflow, Rounding, vector
 from narrowgauge.golden.units.range_bn import (
-    FP32,
     Blocks,
     Layer,
     RangeBn,
@@ -26,6 +25,7 @@ from narrowgauge.golden.units.range_bn import (
     rounded_shift,
 )
 from narrowgauge.golden.units.range_bn_passes import Constants, Statistics, differences
+from narrowgauge.golden.units.window import FP32
 
 __all__ = ["ABOVE", "GUARD", "Gradients", "brackets", "gradients", "propagate"]
 
@@ -65,7 +65,8 @@ def gradients(
     top = g.base if base is None else base
     placed, clipped = place(g, params.gradient_window, top)
     total = placed.sum(axis=0)
-    product = (placed * differences(params, made, x)).sum(axis=0)
+    apart = differences(params.fraction, made.exponent, made.mean, x)
+    product = (placed * apart).sum(axis=0)
     unit = top + 1 - params.gradient_window
     # In a constant channel a difference is the rounding of mu, and no gradient.
     exact = np.where(made.scale == 0, 0, product * made.scale)

@@ -22,26 +22,28 @@ import numpy.typing as npt
 
 from narrowgauge.golden.arith import bfp_pack
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import BFP, bf16_values, quantize, vector
+from narrowgauge.golden.formats import bf16_values, vector
 from narrowgauge.golden.formats.element import Overflow, Rounding
-from narrowgauge.golden.payload import Batch, Field, Payload
+from narrowgauge.golden.payload import Batch, Field, Payload, join
+from narrowgauge.golden.units.interleaved import (
+    Interleaved,
+    position_ends,
+    some_depth,
+    with_nan,
+)
 from narrowgauge.golden.units.range_bn import FP10, REACH, ROOM, Blocks, Layer, RangeBn, blocks_of
 from narrowgauge.golden.units.range_bn_passes import Constants, constants, differences, statistics
-from narrowgauge.golden.units.range_bn_statistics import Params as StatisticsParams
 from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.golden.units.stimuli import blocks as transactions
 from narrowgauge.golden.units.stimuli import real_rows
 
-__all__ = ["Params", "addresses", "model", "output_lengths", "vectors"]
+__all__ = ["Params", "loaded", "model", "output_lengths", "sources", "vectors"]
 
 Ints = npt.NDArray[np.int64]
 
-_CONSTANTS = ("exponent", "minus_mean", "gain", "offset")
-"""Of each channel; `unit` is of each block."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(Interleaved):
     """What: group, fraction, precision, channels; how: lanes.
 
     Parameters
@@ -63,22 +65,12 @@ class Params:
         _ = RangeBn(group=self.group, fraction=self.fraction, precision=self.precision)
         if self.group > 16:
             raise UsageError(f"group must be 1..16, got {self.group}")
-        _ = StatisticsParams(group=self.group, channels=self.channels, lanes=self.lanes)
+        self.check_lanes()
 
     @property
     def arithmetic(self) -> RangeBn:
         """What is computed."""
         return RangeBn(group=self.group, fraction=self.fraction, precision=self.precision)
-
-    @property
-    def format(self) -> BFP:
-        """The format of x and y."""
-        return self.arithmetic.forward
-
-    @property
-    def depth(self) -> int:
-        """Beats of the longest position."""
-        return self.channels // self.lanes
 
     @property
     def value_bits(self) -> int:
@@ -128,12 +120,9 @@ class Params:
     @property
     def input(self) -> Payload:
         """One beat: values, or constants."""
-        fmt, L = self.format, self.lanes
-        width = fmt.element.width
         return Payload(
             (
-                Field(name="codes", width=width, count=L, encoding="sign_magnitude"),
-                Field(name="scales", width=fmt.exponent_bits, count=L // self.group),
+                *self.blocks,
                 *self.constants.fields,
                 Field(name="load", width=1),
                 Field(name="channel_last", width=1),
@@ -144,50 +133,36 @@ class Params:
     @property
     def output(self) -> Payload:
         """The answer to a beat of values."""
-        return Payload((*self.input.fields[:2], Field(name="last", width=1)))
+        return Payload((*self.blocks, Field(name="last", width=1)))
 
 
-def addresses(params: Params, batch: Batch) -> Ints:
-    """Where the constants of each beat stand."""
-    made = []
-    address = 0
-    for ends in (batch["channel_last"] | batch["last"]).tolist():
-        made.append(address)
-        address = 0 if ends else min(address + 1, params.depth - 1)
-    return np.array(made, np.int64)
+def sources(params: Params, batch: Batch) -> tuple[Ints, Ints]:
+    """Where the constants of each beat stand, and the beat that brought them last, or -1."""
+    address, source = [], []
+    latest = [-1] * params.depth
+    here = 0
+    ends = (batch["channel_last"] | batch["last"]).tolist()
+    for beat, (load, end) in enumerate(zip(batch["load"].tolist(), ends, strict=True)):
+        if load:
+            latest[here] = beat
+        address.append(here)
+        source.append(latest[here])
+        here = 0 if end else min(here + 1, params.depth - 1)
+    return np.array(address, np.int64), np.array(source, np.int64)
 
 
 def model(params: Params, batch: Batch) -> Batch:
     """Beats of values to beats of results."""
     beats = params.input.check(batch)
-    address = addresses(params, beats)
-    load = beats["load"] == 1
-    # The last load before each beat at its address.
-    loaded = np.full(len(load), -1)
-    latest: dict[int, int] = {}
-    for beat, (where, brings) in enumerate(zip(address.tolist(), load.tolist(), strict=True)):
-        if brings:
-            latest[where] = beat
-        loaded[beat] = latest.get(where, -1)
-    data = np.flatnonzero(~load)
-    if data.size and (loaded[data] < 0).any():
+    data = beats["load"] == 0
+    source = sources(params, beats)[1][data]
+    if (source < 0).any():
         raise UsageError("values come before the constants of their channels")
-    source = loaded[data]
-    kept = {name: beats[name][source] for name in (*_CONSTANTS, "unit")}
+    kept = {field.name: beats[field.name][source] for field in params.constants.fields}
     x = Blocks(fmt=params.format, codes=beats["codes"][data], fields=beats["scales"][data])
-    zero = np.zeros_like(kept["gain"])
-    made = Constants(
-        exponent=kept["exponent"],
-        mean=-kept["minus_mean"],
-        gain=kept["gain"],
-        offset=kept["offset"],
-        unit=np.repeat(kept["unit"], params.group, axis=1),
-        scale=zero,
-        slope=zero,
-        slope_unit=zero,
-    )
-    total = differences(params.arithmetic, made, x) * made.gain + made.offset
-    y = blocks_of(params.format, total, made.unit, x.nan)
+    apart = differences(params.fraction, kept["exponent"], -kept["minus_mean"], x)
+    total = apart * kept["gain"] + kept["offset"]
+    y = blocks_of(params.format, total, np.repeat(kept["unit"], params.group, axis=1), x.nan)
     return {"codes": y.codes, "scales": y.fields, "last": beats["last"][data]}
 
 
@@ -200,13 +175,14 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     """Tensors after their constants: of real statistics, of any numbers, of extremes."""
     rng = np.random.default_rng(seed)
     if level == "real":
-        made = [_real(params, x) for x, _ in real_rows(rng, 24)]
-    else:
-        size, made, count = transactions(level, smoke=6_000), [], 0
-        while count < size:
-            made += (tensor := _tensor(params, rng))
-            count += sum(len(part["last"]) for part in tensor)
-    return {f.name: np.concatenate([each[f.name] for each in made]) for f in params.input.fields}
+        return join([_real(params, x) for x, _ in real_rows(rng, 24)])
+    size = transactions(level, smoke=6_000)
+    made: list[Batch] = []
+    count = 0
+    while count < size:
+        made += (tensor := _tensor(params, rng))
+        count += sum(len(part["last"]) for part in tensor)
+    return join(made)
 
 
 def _anything(params: Params, rng: np.random.Generator, depth: int) -> Batch:
@@ -260,18 +236,8 @@ def _rounded(params: Params, rng: np.random.Generator, depth: int) -> Batch:
 def _loads(params: Params, values: Mapping[str, Ints]) -> Batch:
     """Beats that load constants, as a position of their own."""
     depth = len(values["gain"])
-    ends = (np.arange(depth) == depth - 1).astype(np.int64)
-    made = _empty(params, depth) | {"load": np.ones(depth, np.int64), "channel_last": ends}
-    for field in params.constants.fields:
-        made[field.name] = np.clip(values[field.name], *field.limits)
-    return made
-
-
-def _empty(params: Params, beats: int) -> Batch:
-    return {
-        f.name: np.zeros((beats, f.count) if f.count else beats, np.int64)
-        for f in params.input.fields
-    }
+    clipped = {f.name: np.clip(values[f.name], *f.limits) for f in params.constants.fields}
+    return params.input.beats(depth, load=1, channel_last=position_ends(1, depth), **clipped)
 
 
 def _tensor(params: Params, rng: np.random.Generator) -> list[Batch]:
@@ -291,7 +257,7 @@ def _tensor(params: Params, rng: np.random.Generator) -> list[Batch]:
 
 def _values(params: Params, rng: np.random.Generator, longest: int, *, sensible: bool) -> Batch:
     fmt, p = params.format, params
-    depth = (1, p.depth, int(rng.integers(1, p.depth + 1)))[rng.integers(0, 3)]
+    depth = some_depth(p, rng)
     count = int(rng.integers(1, longest))
     beats = count * depth
     most = (1 << fmt.mantissa_bits) - 1
@@ -301,48 +267,34 @@ def _values(params: Params, rng: np.random.Generator, longest: int, *, sensible:
     fields = np.clip(rng.integers(fmt.bias - 5, fmt.bias + 4, shape), 0, fmt.nan_field - 1)
     if not sensible:
         fields = rng.integers(0, fmt.nan_field, shape)
-    if rng.random() < 0.2:
-        fields = np.where(rng.random(shape) < 0.05, fmt.nan_field, fields)
-        if rng.random() < 0.5:
-            codes = np.where(np.repeat(fields, p.group, axis=1) == fmt.nan_field, 0, codes)
-    channel_last = np.tile(np.arange(depth) == depth - 1, count)
+    codes, fields = with_nan(p, rng, codes, fields)
+    channel_last = position_ends(count, depth)
     if rng.random() < 0.1:
-        channel_last = rng.random(beats) < 1 / depth
-        channel_last[-1] = True
-    return _empty(params, beats) | {
-        "codes": codes,
-        "scales": fields,
-        "channel_last": channel_last.astype(np.int64),
-    }
+        channel_last = (rng.random(beats) < 1 / depth).astype(np.int64)
+        channel_last[-1] = 1
+    return p.input.beats(beats, codes=codes, scales=fields, channel_last=channel_last)
 
 
 def _real(params: Params, x: npt.NDArray[np.uint16]) -> Batch:
     """Activations normalised by their own statistics: tokens are positions."""
     p = params
-    values = bf16_values(x)[:, : p.channels].astype(np.float64)
-    t = quantize(values, p.format, axis=1)
-    codes = t.codes.reshape(len(values), -1).astype(np.int64)
-    blocks = Blocks(fmt=p.format, codes=codes, fields=t.scales.astype(np.int64))
-    layer = Layer(count=len(values), chunks=8)
+    blocks = Blocks.of(bf16_values(x)[:, : p.channels], p.format)
+    layer = Layer(count=len(x), chunks=8)
     one = vector.encode(FP10, np.ones(1), rounding=Rounding.RNE, overflow=Overflow.SATURATE)
     gamma, beta = np.repeat(one, p.channels), np.zeros(p.channels, np.int64)
     made = constants(p.arithmetic, layer, statistics(p.arithmetic, layer, blocks), gamma, beta)
-    shape = (p.depth, p.lanes)
-    loads = _loads(
-        params,
-        {
-            "exponent": made.exponent.reshape(shape),
-            "minus_mean": -made.mean.reshape(shape),
-            "gain": made.gain.reshape(shape),
-            "offset": made.offset.reshape(shape),
-            "unit": made.unit.reshape(p.depth, -1, p.group)[:, :, 0],
-        },
-    )
-    beats = len(values) * p.depth
-    data = _empty(params, beats) | {
-        "codes": codes.reshape(beats, p.lanes),
-        "scales": blocks.fields.reshape(beats, -1),
-        "channel_last": np.tile(np.arange(p.depth) == p.depth - 1, len(values)).astype(np.int64),
-        "last": (np.arange(beats) == beats - 1).astype(np.int64),
+    data = p.input.beats(len(x) * p.depth, **p.laid_out(blocks))
+    data["last"][-1] = 1
+    return join([_loads(p, loaded(p, made)), data])
+
+
+def loaded(params: Params, made: Constants) -> dict[str, Ints]:
+    """The constants of all channels as the fields of beats that load them."""
+    shape = (params.depth, params.lanes)
+    return {
+        "exponent": made.exponent.reshape(shape),
+        "minus_mean": -made.mean.reshape(shape),
+        "gain": made.gain.reshape(shape),
+        "offset": made.offset.reshape(shape),
+        "unit": made.unit.reshape(params.depth, -1, params.group)[:, :, 0],
     }
-    return {name: np.concatenate([loads[name], data[name]]) for name in data}

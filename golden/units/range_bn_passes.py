@@ -9,7 +9,6 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import FloatFormat, vector
 from narrowgauge.golden.units.range_bn import (
     FP10,
-    FP32,
     REACH,
     ROOM,
     Blocks,
@@ -19,6 +18,7 @@ from narrowgauge.golden.units.range_bn import (
     place,
     rounded_shift,
 )
+from narrowgauge.golden.units.window import FP32
 
 __all__ = [
     "Constants",
@@ -166,29 +166,31 @@ def constants(
 def _decoded(fmt: FloatFormat, codes: npt.ArrayLike, name: str) -> tuple[Ints, Ints, Ints]:
     """Sign, significand and exponent of finite codes."""
     array = np.asarray(codes, np.int64)
-    bad = array[(array & fmt.exponent_mask) == fmt.exponent_mask]
+    u = vector.unpack(fmt, array)
+    bad = array[u.is_nan | u.is_inf]
     if bad.size:
         raise UsageError(f"{name} must be finite, got code {int(bad[0]):#x} of {fmt.name}")
-    field = (array & fmt.exponent_mask) >> fmt.mantissa_bits
-    significand = (array & fmt.mantissa_mask) | ((field > 0).astype(np.int64) << fmt.mantissa_bits)
-    exponent = np.maximum(field, 1) - fmt.bias - fmt.mantissa_bits
-    return array >> (fmt.width - 1), significand, exponent
+    return u.sign, u.significand, u.exponent
 
 
-def differences(params: RangeBn, made: Constants, x: Blocks) -> Ints:
-    """The differences x - mu in the channel's unit, clipped; shape of `x.codes`."""
+def differences(fraction: int, exponent: Ints, mean: Ints, x: Blocks) -> Ints:
+    """The differences x - mu in the channel's unit, clipped; shape of `x.codes`.
+
+    `exponent` and `mean` are those of `Constants`, of each channel or of each element.
+    """
     codes = np.where(x.nan, 0, x.codes)
-    left = x.places() - (made.exponent - params.fraction)
-    most = (1 << (params.fraction + ROOM)) - 1
+    left = x.places() - (exponent - fraction)
+    most = (1 << (fraction + ROOM)) - 1
     # Of a block far above the channel small codes still count, so what is too large is seen here.
-    moved = np.abs(codes) << np.clip(left, 0, params.fraction + ROOM)
+    moved = np.abs(codes) << np.clip(left, 0, fraction + ROOM)
     moved = np.minimum(moved >> np.clip(-left, 0, 62), most)
-    difference = np.where(codes < 0, -moved, moved) - made.mean
-    most = (1 << (params.fraction + REACH)) - 1
+    difference = np.where(codes < 0, -moved, moved) - mean
+    most = (1 << (fraction + REACH)) - 1
     return np.clip(difference, -most, most)
 
 
 def normalize(params: RangeBn, made: Constants, x: Blocks) -> Blocks:
     """The second pass: y, in blocks; a NaN block stays one."""
-    total = differences(params, made, x) * made.gain + made.offset
+    apart = differences(params.fraction, made.exponent, made.mean, x)
+    total = apart * made.gain + made.offset
     return blocks_of(params.forward, total, made.unit, x.nan)

@@ -27,8 +27,14 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import BFP, bf16_values, quantize
-from narrowgauge.golden.payload import Batch, Field, Payload
+from narrowgauge.golden.formats import bf16_values
+from narrowgauge.golden.payload import Batch, Field, Payload, join
+from narrowgauge.golden.units.interleaved import (
+    Interleaved,
+    position_ends,
+    some_depth,
+    with_nan,
+)
 from narrowgauge.golden.units.range_bn import Blocks, Layer, RangeBn, chunk_of, place
 from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.golden.units.stimuli import blocks as transactions
@@ -41,7 +47,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(Interleaved):
     """What: group, chunks, window, position_bits, channels; how: lanes.
 
     Parameters
@@ -65,25 +71,7 @@ class Params:
         _ = RangeBn(group=self.group, chunks=self.chunks, window=self.window)
         if not 4 <= self.position_bits <= 20:
             raise UsageError(f"position_bits must be 4..20, got {self.position_bits}")
-        if not self.group <= self.lanes <= 256 or self.lanes % self.group:
-            raise UsageError(
-                f"lanes must be a multiple of group={self.group} up to 256, got {self.lanes}"
-            )
-        depth = self.channels // self.lanes
-        if not 1 <= depth <= 4096 or depth * self.lanes != self.channels or depth & (depth - 1):
-            raise UsageError(
-                f"channels must be lanes={self.lanes} times a power of two, got {self.channels}"
-            )
-
-    @property
-    def format(self) -> BFP:
-        """The format of x."""
-        return RangeBn(group=self.group).forward
-
-    @property
-    def depth(self) -> int:
-        """Beats of the longest position."""
-        return self.channels // self.lanes
+        self.check_lanes()
 
     @property
     def total_bits(self) -> int:
@@ -98,13 +86,10 @@ class Params:
     @property
     def input(self) -> Payload:
         """One beat."""
-        fmt, L = self.format, self.lanes
-        width = fmt.element.width
         return Payload(
             (
-                Field(name="codes", width=width, count=L, encoding="sign_magnitude"),
-                Field(name="scales", width=fmt.exponent_bits, count=L // self.group),
-                Field(name="base", width=fmt.exponent_bits),
+                *self.blocks,
+                Field(name="base", width=self.format.exponent_bits),
                 Field(name="channel_last", width=1),
                 Field(name="chunk_last", width=1),
                 Field(name="last", width=1),
@@ -245,39 +230,29 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     """Tensors of few channels to all, of two positions to many, some with broken flags."""
     rng = np.random.default_rng(seed)
     if level == "real":
-        return _joined(params, [_real(params, x, rng) for x, _ in real_rows(rng, 24)])
+        return join([_real(params, x) for x, _ in real_rows(rng, 24)])
     size = transactions(level, smoke=3_000)
     made: list[Batch] = []
     count = 0
     while count < size:
         made.append(_tensor(params, rng))
         count += len(made[-1]["last"])
-    return _joined(params, made)
+    return join(made)
 
 
-def _joined(params: Params, made: list[Batch]) -> Batch:
-    return {f.name: np.concatenate([each[f.name] for each in made]) for f in params.input.fields}
-
-
-def _flags(params: Params, count: int, depth: int, chunks: int) -> Batch:
+def _flags(count: int, depth: int, chunks: int) -> Batch:
     """Of a whole tensor."""
-    position = np.repeat(np.arange(count), depth)
-    layer = Layer(count=max(count, 2 * chunks), chunks=chunks)
-    here = chunk_of(layer, np.minimum(position, layer.count - 1))
-    after = chunk_of(layer, np.minimum(position + 1, layer.count - 1))
-    ends = (here != after) | (position == count - 1)
-    channel_last = np.tile(np.arange(depth) == depth - 1, count)
-    last = np.arange(count * depth) == count * depth - 1
+    chunk = chunk_of(Layer(count=count, chunks=chunks), np.arange(count + 1))
     return {
-        "channel_last": channel_last.astype(np.int64),
-        "chunk_last": ends.astype(np.int64),
-        "last": last.astype(np.int64),
+        "channel_last": position_ends(count, depth),
+        "chunk_last": np.repeat(np.diff(chunk), depth),
+        "last": (np.arange(count * depth) == count * depth - 1).astype(np.int64),
     }
 
 
 def _tensor(params: Params, rng: np.random.Generator) -> Batch:
     fmt, L = params.format, params.lanes
-    depth = (1, params.depth, int(rng.integers(1, params.depth + 1)))[rng.integers(0, 3)]
+    depth = some_depth(params, rng)
     some = 1 << int(rng.integers(0, params.chunks.bit_length()))
     chunks = (1, params.chunks, some)[rng.integers(0, 3)]
     count = int(rng.integers(2, 40)) if rng.random() < 0.9 else int(rng.integers(40, 200))
@@ -297,12 +272,8 @@ def _tensor(params: Params, rng: np.random.Generator) -> Batch:
     if rng.random() < 0.3:
         above = np.minimum(fields + rng.integers(1, 4, fields.shape), fmt.nan_field - 1)
         fields = np.where(rng.random(fields.shape) < 0.05, above, fields)
-    if rng.random() < 0.2:
-        fields = np.where(rng.random(fields.shape) < 0.05, fmt.nan_field, fields)
-        # The codes of a NaN block are 0 where a packer made them, and count as 0 in any case.
-        if rng.random() < 0.5:
-            codes = np.where(np.repeat(fields, params.group, axis=1) == fmt.nan_field, 0, codes)
-    flags = _flags(params, count, depth, chunks)
+    codes, fields = with_nan(params, rng, codes, fields)
+    flags = _flags(count, depth, chunks)
     broken = rng.integers(0, 12)
     if broken == 0:
         flags["channel_last"] = (rng.random(beats) < 1 / depth).astype(np.int64)
@@ -311,24 +282,14 @@ def _tensor(params: Params, rng: np.random.Generator) -> Batch:
         flags["chunk_last"] ^= (rng.random(beats) < 0.05).astype(np.int64)
     elif broken == 2:
         flags["channel_last"][:] = 0
-    return {
-        "codes": codes,
-        "scales": fields,
-        "base": np.full(beats, base),
-        **flags,
-    }
+    return params.input.beats(beats, codes=codes, scales=fields, base=base, **flags)
 
 
-def _real(params: Params, x: npt.NDArray[np.uint16], rng: np.random.Generator) -> Batch:
+def _real(params: Params, x: npt.NDArray[np.uint16]) -> Batch:
     """Activations: tokens are positions, as many channels as there is room for."""
-    values = bf16_values(x)[:, : params.channels]
-    count, depth = len(values), params.depth
-    t = quantize(values.astype(np.float64), params.format, axis=1)
-    chunks = min(params.chunks, count // 2)
-    base = int(t.scales[t.scales < params.format.nan_field].max(initial=1))
-    return {
-        "codes": t.codes.reshape(count * depth, params.lanes).astype(np.int64),
-        "scales": t.scales.reshape(count * depth, -1).astype(np.int64),
-        "base": np.full(count * depth, base),
-        **_flags(params, count, depth, chunks),
-    }
+    blocks = Blocks.of(bf16_values(x)[:, : params.channels], params.format)
+    count = len(x)
+    live = blocks.fields[blocks.fields < params.format.nan_field]
+    flags = _flags(count, params.depth, min(params.chunks, count // 2))
+    given = params.laid_out(blocks) | flags
+    return params.input.beats(count * params.depth, base=live.max(initial=1), **given)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.arith import fp_mul
-from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.errors import UsageError, check_limits
 from narrowgauge.golden.formats import BF16, Overflow, Rounding, vector
 from narrowgauge.golden.payload import Batch, Field, Payload
 from narrowgauge.golden.units.attend import attend_vectors
@@ -62,9 +62,7 @@ class Params:
     share: int = 1
 
     def __post_init__(self) -> None:
-        for name, least, most in (("bits", 3, 5), ("v_bits", 3, 8), ("lanes", 2, 256)):
-            if not least <= getattr(self, name) <= most:
-                raise UsageError(f"{name} must be {least}..{most}, got {getattr(self, name)}")
+        check_limits(self, bits=(3, 5), v_bits=(3, 8), lanes=(2, 256))
         if not 2 <= self.length <= 4096 or self.length & (self.length - 1):
             raise UsageError(f"length must be a power of two, 2..4096, got {self.length}")
         if not self.v_bits - 2 <= self.fraction <= 24:

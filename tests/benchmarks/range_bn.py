@@ -7,16 +7,13 @@ standard deviations within 2^+-`apart`.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from narrowgauge.console import markdown
-from narrowgauge.golden.formats import Overflow, Rounding, get, quantize, vector
-from narrowgauge.golden.formats.bfp import BFP, decode_values
+from narrowgauge.golden.formats import Overflow, Rounding, get, vector
 from narrowgauge.golden.units.range_bn import FP10, Blocks, Layer, RangeBn
 from narrowgauge.golden.units.range_bn_gradient import gradients, propagate
 from narrowgauge.golden.units.range_bn_passes import constants, normalize, statistics
-
-Floats = npt.NDArray[np.float64]
+from tests.range_bn_formulas import distance, exact
 
 COUNT, CHANNELS = 4096, 32
 VARIED = {
@@ -27,28 +24,13 @@ VARIED = {
 }
 
 
-def _blocks(x: Floats, fmt: BFP) -> Blocks:
-    t = quantize(x, fmt, axis=1)
-    codes = t.codes.reshape(len(x), -1).astype(np.int64)
-    return Blocks(fmt=fmt, codes=codes, fields=t.scales.astype(np.int64))
-
-
-def _values(b: Blocks) -> Floats:
-    codes = b.codes.reshape(len(b.codes), -1, b.fmt.k)
-    return decode_values(b.fmt, codes, b.fields, np.float64).reshape(b.codes.shape)
-
-
-def _error(made: Floats, exact: Floats) -> float:
-    return float(np.sqrt(((made - exact) ** 2).sum() / (exact**2).sum()))
-
-
 def errors(params: RangeBn, apart: float) -> tuple[list[float], list[float]]:
     """Errors of y, dx and dgamma, and those of rounding alone."""
     rng = np.random.default_rng(5)
     deviation = 2.0 ** rng.uniform(-apart, apart, CHANNELS)
-    x = _blocks(rng.normal(rng.normal(size=CHANNELS), 1, (COUNT, CHANNELS)) * deviation,
+    x = Blocks.of(rng.normal(rng.normal(size=CHANNELS), 1, (COUNT, CHANNELS)) * deviation,
                 params.forward)  # fmt: skip
-    g = _blocks(rng.standard_t(4, (COUNT, CHANNELS)) * 2.0**-8 / deviation, params.backward)
+    g = Blocks.of(rng.standard_t(4, (COUNT, CHANNELS)) * 2.0**-8 / deviation, params.backward)
     gamma = vector.encode(
         FP10, rng.uniform(0.3, 2, CHANNELS), rounding=Rounding.RNE, overflow=Overflow.SATURATE
     )
@@ -63,32 +45,19 @@ def errors(params: RangeBn, apart: float) -> tuple[list[float], list[float]]:
     y = normalize(params, made, x)
     dx = propagate(params, layer, stats, made, sums, g)
 
-    xv, gv, scale = _values(x), _values(g), vector.decode(FP10, gamma)
-    parts = xv.reshape(params.chunks, -1, CHANNELS)
-    spread = (parts.max(axis=1) - parts.min(axis=1)).mean(axis=0)
-    c = 1 / np.sqrt(2 * np.log(COUNT / params.chunks))
-    s = 1 / (c * spread + layer.epsilon)
-    xhat = (xv - xv.mean(axis=0)) * s
-    d = np.zeros_like(parts)
-    channels = np.arange(CHANNELS)
-    for k, part in enumerate(parts):
-        d[k, part.argmax(axis=0), channels] += 1
-        d[k, part.argmin(axis=0), channels] -= 1
-    dgamma = (gv * xhat).sum(axis=0)
-    exact_y = scale * xhat + vector.decode(fp32, beta)
-    patches = c / params.chunks * dgamma * d.reshape(xv.shape)
-    exact_dx = scale * s * (gv - gv.mean(axis=0) - patches)
+    want = exact(
+        layer, x.values(), g.values(), vector.decode(FP10, gamma), vector.decode(fp32, beta)
+    )
+    dgamma = vector.decode(fp32, sums.dgamma)
+    made_of = {"y": y.values(), "dx": dx.values(), "dgamma": dgamma}
+    rounded = {
+        "y": Blocks.of(want["y"], params.forward).values(),
+        "dx": Blocks.of(want["dx"], params.backward).values(),
+        "dgamma": want["dgamma"],
+    }
     return (
-        [
-            _error(_values(y), exact_y),
-            _error(_values(dx), exact_dx),
-            _error(vector.decode(fp32, sums.dgamma), dgamma),
-        ],
-        [
-            _error(_values(_blocks(exact_y, params.forward)), exact_y),
-            _error(_values(_blocks(exact_dx, params.backward)), exact_dx),
-            0.0,
-        ],
+        [distance(each, want[name]) for name, each in made_of.items()],
+        [distance(each, want[name]) for name, each in rounded.items()],
     )
 
 

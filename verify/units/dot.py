@@ -29,8 +29,8 @@ def operand_bins(name: str, codes: Ints) -> Bins:
     return {f"{name}_{key}": hit.any(axis=1) for key, hit in classes.items()}
 
 
-def per_dot(last: Ints, results: Bools) -> Bools:
-    """A bool a dot product, put on its last transaction."""
+def per_dot(last: Ints | Bools, results: Bools) -> Bools:
+    """A bool an answer, as of a dot product, put on the transaction that it answers."""
     hits = np.zeros(len(last), np.bool_)
     hits[np.flatnonzero(last)] = results
     return hits

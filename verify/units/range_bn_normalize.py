@@ -5,10 +5,10 @@ import numpy.typing as npt
 
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units.range_bn import REACH, ROOM
-from narrowgauge.golden.units.range_bn_normalize import Params, addresses
+from narrowgauge.golden.units.range_bn_normalize import Params, sources
 from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim
 from narrowgauge.verify.prove.stream import claims as stream_claims
-from narrowgauge.verify.units.dot import Bins
+from narrowgauge.verify.units.dot import Bins, per_dot
 
 __all__ = ["claims", "coverage"]
 
@@ -22,14 +22,7 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
     """Bin name -> one bool a beat of the input."""
     fmt, p = params.format, params
     load = batch["load"] == 1
-    address = addresses(p, batch)
-    size = len(load)
-    latest = np.full(p.depth, -1)
-    source = np.zeros(size, np.int64)
-    for beat in range(size):
-        if load[beat]:
-            latest[address[beat]] = beat
-        source[beat] = latest[address[beat]]
+    address, source = sources(p, batch)
     codes, fields = batch["codes"], np.repeat(batch["scales"], p.group, axis=1)
     live = ~load[:, None] & (fields < fmt.nan_field) & (codes != 0)
     exponent, mean = batch["exponent"][source], batch["minus_mean"][source]
@@ -43,9 +36,7 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
 
     def answered(hit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Of some part of an answer, at the beat that it answers."""
-        made = np.zeros(size, np.bool_)
-        made[~load] = np.logical_or.reduce(hit, axis=1)
-        return made
+        return per_dot(~load, np.logical_or.reduce(hit, axis=1))
 
     out, scales = outputs["codes"], outputs["scales"]
     ones = (1 << fmt.mantissa_bits) - 1

@@ -7,7 +7,7 @@ from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units.range_bn_statistics import Params, places
 from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim
 from narrowgauge.verify.prove.stream import claims as stream_claims
-from narrowgauge.verify.units.dot import Bins
+from narrowgauge.verify.units.dot import Bins, per_dot
 
 __all__ = ["claims", "coverage"]
 
@@ -26,13 +26,10 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
     live = fields < fmt.nan_field
     used = (codes != 0).reshape(len(codes), -1, params.group).any(axis=2)
     below = base - np.maximum(fields, 1)
-    size = len(codes)
 
     def answered(hit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Of some channel of an answer, at the beat that it answers."""
-        made = np.zeros(size, np.bool_)
-        made[at.end] = np.logical_or.reduce(hit, axis=1)
-        return made
+        return per_dot(at.end, np.logical_or.reduce(hit, axis=1))
 
     whole = at.fresh & (batch["last"] == 1)
     ties = outputs["largest"] == outputs["least"]
