@@ -193,6 +193,11 @@ ENTRIES: tuple[Entry, ...] = (
                 for shared in (False, True)
                 for e, m, width, unit in ((5, 5, 24, 7), (6, 4, 26, 8))
             },
+            # Forward and backward in one.
+            "e5m5_e6m4_k4_shared": {
+                **{"width": 27, "unit_bits": 8, "shared": True},
+                **{"exp_bits": 5, "man_bits": 5, "alt_exp_bits": 6, "alt_man_bits": 4},
+            },
             # All inputs can be tried.
             "e3m2_k2": {"k": 2, "width": 5, "unit_bits": 2, "exp_bits": 3, "man_bits": 2},
         },

@@ -14,6 +14,8 @@ from amaranth.lib.wiring import In, Out
 from gates import Gates
 
 from narrowgauge import registry
+from narrowgauge.golden.arith import bfp_pack
+from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Field
 from narrowgauge.hdl.arith.multiplier import multiply
 from narrowgauge.hdl.arith.shifter import shift_right, window
@@ -113,6 +115,30 @@ def test_convert(sizes: dict[str, int], encoding: str, tmp_path: Path) -> None:
 )
 def test_pack(sizes: dict[str, int], rounding: str, shared: bool, tmp_path: Path) -> None:
     agrees("bfp_pack", tmp_path, **sizes, rounding=rounding, shared=shared)
+
+
+@pytest.mark.parametrize("first", [(5, 5), (4, 7), (8, 2)])
+@pytest.mark.parametrize("second", [(6, 4), (4, 7), (2, 8)])
+def test_pack_of_two_formats(
+    first: tuple[int, int], second: tuple[int, int], tmp_path: Path
+) -> None:
+    sizes = {"exp_bits": first[0], "man_bits": first[1]}
+    sizes |= {"alt_exp_bits": second[0], "alt_man_bits": second[1]}
+    agrees("bfp_pack", tmp_path, k=2, width=12, unit_bits=7, shared=True, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"shared": False}, "two formats need a shared unit, got shared=False"),
+        ({"alt_man_bits": 0}, "alt_exp_bits and alt_man_bits go together, got 6 and 0"),
+        ({"alt_exp_bits": 9}, "exponent_bits must be 2..8, got 9"),
+    ],
+)
+def test_pack_of_impossible_formats(changed: dict[str, int], message: str) -> None:
+    sizes = {"exp_bits": 5, "man_bits": 5, "alt_exp_bits": 6, "alt_man_bits": 4, "shared": True}
+    with pytest.raises(UsageError, match=message):
+        bfp_pack.Params(**{"width": 12, "unit_bits": 7, **sizes, **changed})
 
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.full_name)

@@ -5,6 +5,7 @@
 
 Zeros: code 0; a block of zeros has field 1, as has a block below the smallest exponent, whose codes
 are subnormal. Too large: the largest field, codes clipped. `nan`: field 2^E - 1, all codes 0.
+With `alt_exp_bits` there are two formats, of which `alt` chooses the second, block by block.
 Source: `golden.formats.bfp`.
 """
 
@@ -33,6 +34,8 @@ class Params:
     shared : whether the values of a block have one such exponent, or each its own
     exp_bits, man_bits : E and M of the block, 2..8 and 2..16
     rounding : rne, rtz or rna
+    alt_exp_bits, alt_man_bits : E and M of the second format, or 0: there is none; where there is,
+        `shared` must be
     """
 
     k: int = 4
@@ -42,6 +45,8 @@ class Params:
     exp_bits: int
     man_bits: int
     rounding: str = Rounding.RNE
+    alt_exp_bits: int = 0
+    alt_man_bits: int = 0
 
     def __post_init__(self) -> None:
         check_limits(self, k=(1, 16), width=(2, 48), unit_bits=(2, 10))
@@ -49,21 +54,39 @@ class Params:
         if self.rounding not in modes:
             raise UsageError(f"rounding must be one of {', '.join(modes)}, got {self.rounding!r}")
         object.__setattr__(self, "rounding", Rounding(self.rounding))
-        _ = self.format
+        if self.alt_exp_bits and not self.shared:
+            raise UsageError("two formats need a shared unit, got shared=False")
+        if bool(self.alt_exp_bits) != bool(self.alt_man_bits):
+            raise UsageError(
+                "alt_exp_bits and alt_man_bits go together, "
+                f"got {self.alt_exp_bits} and {self.alt_man_bits}"
+            )
+        _ = self.formats
 
     @property
     def format(self) -> BFP:
-        """Format of the block."""
+        """Format of the block, the first of two."""
+        return self._format(self.exp_bits, self.man_bits)
+
+    @property
+    def formats(self) -> tuple[BFP, ...]:
+        """The format, or both."""
+        if not self.alt_exp_bits:
+            return (self.format,)
+        return (self.format, self._format(self.alt_exp_bits, self.alt_man_bits))
+
+    def _format(self, exponent_bits: int, mantissa_bits: int) -> BFP:
         return BFP(
-            exponent_bits=self.exp_bits,
-            mantissa_bits=self.man_bits,
+            exponent_bits=exponent_bits,
+            mantissa_bits=mantissa_bits,
             k=self.k,
             rounding=Rounding(self.rounding),
         )
 
     @property
     def input(self) -> Payload:
-        """Field `value` of each element, `unit` of each or of all, and `nan`."""
+        """Field `value` of each element, `unit` of each or of all, `nan`, and `alt` if need be."""
+        alt = (Field(name="alt", width=1),) if self.alt_exp_bits else ()
         return Payload(
             (
                 Field(name="value", width=self.width, count=self.k, encoding="signed"),
@@ -74,13 +97,21 @@ class Params:
                     encoding="signed",
                 ),
                 Field(name="nan", width=1),
+                *alt,
             )
         )
 
     @property
     def output(self) -> Payload:
-        """Fields `codes` and `scale` of the block, as in memory."""
-        return self.format.payload
+        """Fields `codes` and `scale` of the block, as in memory; of two formats as the wider."""
+        sizes = [(f.payload["codes"].width, f.payload["scale"].width) for f in self.formats]
+        code, scale = (max(size) for size in zip(*sizes, strict=True))
+        return Payload(
+            (
+                Field(name="codes", width=code, count=self.k, encoding="sign_magnitude"),
+                Field(name="scale", width=scale),
+            )
+        )
 
 
 def model(params: Params, batch: Batch) -> Batch:
@@ -88,11 +119,14 @@ def model(params: Params, batch: Batch) -> Batch:
     checked = params.input.check(batch)
     value, nan = checked["value"], checked["nan"] == 1
     unit = checked["unit"][:, None] if params.shared else checked["unit"]
-    codes, fields = quantize_groups(params.format, value < 0, np.abs(value), unit)
-    return {
-        "codes": np.where(nan[:, None], 0, codes),
-        "scale": np.where(nan, params.format.nan_field, fields),
-    }
+    chosen = checked.get("alt", np.zeros(len(nan), np.int64))
+    codes, scale = np.zeros_like(value), np.zeros(len(nan), np.int64)
+    for number, fmt in enumerate(params.formats):
+        made, fields = quantize_groups(fmt, value < 0, np.abs(value), unit)
+        here = chosen == number
+        codes = np.where((here & ~nan)[:, None], made, codes)
+        scale = np.where(here, np.where(nan, fmt.nan_field, fields), scale)
+    return {"codes": codes, "scale": scale}
 
 
 def vectors(params: Params, level: str, seed: int) -> Batch:
@@ -111,8 +145,13 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     length = rng.integers(0, p.width, (size, 1)) - rng.choice([0, 0, 1, 2, 5], shape)
     length = np.clip(length, 0, p.width - 1)
     value = rng.integers(0, high + 1, shape) >> (p.width - 1 - length)
+    alt = rng.integers(0, 2, size) if p.alt_exp_bits else np.zeros(size, np.int64)
+    man_bits, nan_field, bias = (
+        np.array([getattr(fmt, name) for fmt in p.formats])[alt][:, None]
+        for name in ("mantissa_bits", "nan_field", "bias")
+    )
     # A tie below the bits that the largest keeps, or one bit off it; all ones; a power of two.
-    drop = np.clip(length.max(axis=1, keepdims=True) - p.man_bits - 1, 0, 62)
+    drop = np.clip(length.max(axis=1, keepdims=True) - man_bits - 1, 0, 62)
     tie = ((value >> drop) | 1) << drop
     tie |= np.where(rng.random(shape) < 0.3, np.int64(1) << rng.integers(0, drop + 1, shape), 0)
     ones = (np.int64(1) << length) - 1
@@ -122,20 +161,21 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     value = np.minimum(value, high) * rng.choice([1, -1], shape)
     value[rng.random(shape) < 0.01] = low
     # The field that the longest gets: about both ends, or anywhere.
-    fmt = p.format
     top = vector.bit_length(np.abs(value)).max(axis=1, keepdims=True) - 1
     field = np.where(
         rng.random((size, 1)) < 0.5,
-        rng.choice([1, fmt.nan_field - 1], (size, 1)) + rng.integers(-p.man_bits - 2, 4, (size, 1)),
-        rng.integers(1, fmt.nan_field, (size, 1)),
+        np.where(rng.choice([False, True], (size, 1)), nan_field - 1, 1)
+        + rng.integers(-int(man_bits.max()) - 2, 4, (size, 1)),
+        rng.integers(1, int(nan_field.max()), (size, 1)) % nan_field,
     )
     apart = rng.choice([0, 0, 0, 1, -1, 2, -2, p.man_bits, -p.man_bits, -p.width], shape)
     apart = np.where(rng.random((size, 1)) < 0.4, 0, apart)
     unit = np.where(
         rng.random((size, 1)) < 0.1,
         rng.integers(least, most + 1, shape),
-        field - fmt.bias - top + apart,
+        field - bias - top + apart,
     )
     nan = (rng.random(size) < 0.03).astype(np.int64)
     unit = np.clip(unit, least, most)
-    return {"value": value, "unit": unit[:, 0] if p.shared else unit, "nan": nan}
+    made = {"value": value, "unit": unit[:, 0] if p.shared else unit, "nan": nan}
+    return made | ({"alt": alt} if p.alt_exp_bits else {})

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.arith.bfp_pack import Params
-from narrowgauge.golden.formats import Rounding
+from narrowgauge.golden.formats import BFP, Rounding
 from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.prove.claims import Claim
 from narrowgauge.verify.prove.smt import Case, Smt
@@ -17,30 +17,34 @@ Ints = npt.NDArray[np.int64]
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDArray[np.bool_]]:
     """Fields at both ends and beyond, every way to round, clips, and values far apart."""
-    fmt, M = params.format, params.man_bits
     value, nan = batch["value"], batch["nan"] == 1
+    alt = batch.get("alt", np.zeros(len(nan), np.int64))
+    M, bias, nan_field = (
+        np.array([getattr(fmt, name) for fmt in params.formats])[alt]
+        for name in ("mantissa_bits", "bias", "nan_field")
+    )
     unit = batch["unit"][:, None] if params.shared else batch["unit"]
     codes, field = outputs["codes"], outputs["scale"]
     magnitude = np.abs(value)
-    own = np.frexp(magnitude.astype(np.float64))[1].astype(np.int64) - 1 + unit + fmt.bias
+    own = np.frexp(magnitude.astype(np.float64))[1].astype(np.int64) - 1 + unit + bias[:, None]
     own = np.where(magnitude > 0, own, -(1 << 30))
     largest = own.max(axis=1)
-    shift = field[:, None] - fmt.bias - (M - 1) - unit
+    shift = (field - bias - (M - 1))[:, None] - unit
     right = np.clip(shift, 0, 62)
     rest = magnitude & ((np.int64(1) << right) - 1)
     half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
-    live = (magnitude > 0) & ~nan[:, None] & (own <= fmt.nan_field - 1)
+    live = (magnitude > 0) & ~nan[:, None] & (own < nan_field[:, None])
     tie = live & (rest == half) & (right > 0) & (shift <= 62)
     odd = (magnitude >> right) & 1 == 1
-    ones = np.abs(codes) == (1 << M) - 1
+    ones = np.abs(codes) == (np.int64(1) << M[:, None]) - 1
     bins = {
         "nan": nan,
         "zeros": ~nan & (magnitude == 0).all(axis=1),
         "field_one": ~nan & (largest == 1),
         "subnormal": ~nan & (largest < 1) & (codes != 0).any(axis=1),
         "vanishes": ~nan & (magnitude > 0).any(axis=1) & (codes == 0).all(axis=1),
-        "field_top": ~nan & (largest == fmt.nan_field - 1),
-        "saturates": ~nan & (largest > fmt.nan_field - 1),
+        "field_top": ~nan & (largest == nan_field - 1),
+        "saturates": ~nan & (largest > nan_field - 1),
         "exact": (live & (rest == 0) & (shift >= 0)).any(axis=1),
         "left": (live & (shift < 0)).any(axis=1),
         "tie_even": (tie & ~odd).any(axis=1),
@@ -54,6 +58,8 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDAr
     for i in range(params.k if params.k > 1 else 0):
         others = np.delete(own, i, axis=1).max(axis=1)
         bins[f"largest_{i}"] = ~nan & (own[:, i] > others)
+    for number in range(len(params.formats) if len(params.formats) > 1 else 0):
+        bins[f"format_{number}"] = ~nan & (alt == number)
     if params.input.width <= 16:
         return {name: hit for name, hit in bins.items() if hit.any()}
     return bins
@@ -61,23 +67,25 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> dict[str, npt.NDAr
 
 def claims(params: Params) -> tuple[Claim, ...]:
     """The field is the least that no value exceeds; each code is the nearest on its grid."""
-    fmt, M = params.format, params.man_bits
-    # Wide enough for every value on the grid of every other: no shift loses a bit.
-    span = fmt.nan_field + (1 << params.unit_bits) + M + params.width
-    size = params.width + 2 * M + 4
-    cases = [
-        Case(
-            name=f"code {i}",
-            goal=_code_goal(params, i, size, span.bit_length() + 2),
-        )
-        for i in range(params.k)
-    ]
+    cases = []
+    for number, fmt in enumerate(params.formats):
+        # Wide enough for every value on the grid of every other: no shift loses a bit.
+        span = fmt.nan_field + (1 << params.unit_bits) + fmt.mantissa_bits + params.width
+        size, bits = params.width + 2 * fmt.mantissa_bits + 4, span.bit_length() + 2
+        goals = {"field": _field_goal(params, fmt, bits)}
+        goals |= {f"code {i}": _code_goal(params, fmt, i, size, bits) for i in range(params.k)}
+        for name, goal in goals.items():
+            if len(params.formats) == 1:
+                cases.append(Case(name=name, goal=goal))
+            else:
+                only = f"(=> (= alt #b{number}) {goal})"
+                cases.append(Case(name=f"{fmt.name} {name}", goal=only))
     return (
         Smt(
             claim="RTL gives the least field that holds all values, and the nearest codes on it",
             method="SMT, bit-vectors: each code by its distance from the value, times two",
             size=f"all 2^{params.input.width} inputs",
-            cases=(Case(name="field", goal=_field_goal(params, span.bit_length() + 2)), *cases),
+            cases=tuple(cases),
             parts=1,
             long=params.width > 12,
         ),
@@ -99,10 +107,10 @@ def _number(value: int, bits: int) -> str:
     return f"(_ bv{value % (1 << bits)} {bits})"
 
 
-def _exponent(params: Params, bits: int) -> str:
+def _exponent(params: Params, fmt: BFP, bits: int) -> str:
     """The field less the bias, signed."""
-    field = f"((_ zero_extend {bits - params.exp_bits}) scale)"
-    return f"(bvsub {field} {_number(params.format.bias, bits)})"
+    field = f"((_ zero_extend {bits - params.output['scale'].width}) scale)"
+    return f"(bvsub {field} {_number(fmt.bias, bits)})"
 
 
 def _unit(params: Params, index: int, bits: int) -> str:
@@ -110,9 +118,9 @@ def _unit(params: Params, index: int, bits: int) -> str:
     return f"((_ sign_extend {bits - params.unit_bits}) {part})"
 
 
-def _reaches(params: Params, index: int, bits: int, more: int) -> str:
+def _reaches(params: Params, fmt: BFP, index: int, bits: int, more: int) -> str:
     """|value| 2^unit >= 2^(field - bias + more): some bit at or above that place."""
-    exponent = f"(bvadd {_exponent(params, bits)} {_number(more, bits)})"
+    exponent = f"(bvadd {_exponent(params, fmt, bits)} {_number(more, bits)})"
     place = f"(bvsub {exponent} {_unit(params, index, bits)})"
     magnitude = _magnitude(params, index)
     rows = []
@@ -122,39 +130,39 @@ def _reaches(params: Params, index: int, bits: int, more: int) -> str:
     return f"(or {' '.join(rows)})"
 
 
-def _field_goal(params: Params, bits: int) -> str:
-    fmt = params.format
-    top = f"(= scale {_number(fmt.nan_field - 1, params.exp_bits)})"
-    least = f"(= scale {_number(1, params.exp_bits)})"
+def _field_goal(params: Params, fmt: BFP, bits: int) -> str:
+    size = params.output["scale"].width
+    top = f"(= scale {_number(fmt.nan_field - 1, size)})"
+    least = f"(= scale {_number(1, size)})"
     valid = (
-        f"(and (bvuge scale {_number(1, params.exp_bits)}) "
-        f"(bvule scale {_number(fmt.nan_field - 1, params.exp_bits)}))"
+        f"(and (bvuge scale {_number(1, size)}) (bvule scale {_number(fmt.nan_field - 1, size)}))"
     )
-    above = " ".join(_reaches(params, i, bits, 1) for i in range(params.k))
-    here = " ".join(_reaches(params, i, bits, 0) for i in range(params.k))
+    above = " ".join(_reaches(params, fmt, i, bits, 1) for i in range(params.k))
+    here = " ".join(_reaches(params, fmt, i, bits, 0) for i in range(params.k))
     met = f"(and {valid} (or {top} (not (or false {above}))) (or {least} (or false {here})))"
-    nan = f"(= scale {_number(fmt.nan_field, params.exp_bits)})"
+    nan = f"(= scale {_number(fmt.nan_field, size)})"
     return f"(ite (= nan #b1) {nan} {met})"
 
 
-def _code_goal(params: Params, index: int, size: int, bits: int) -> str:
+def _code_goal(params: Params, fmt: BFP, index: int, size: int, bits: int) -> str:
     """Twice the distance of code and value is at most a step, and the tie goes where it should."""
-    M, width = params.man_bits, params.width
-    code = _part("codes", M + 1, index)
-    quantity = f"((_ extract {M - 1} 0) {code})"
-    sign = f"((_ extract {M} {M}) {code})"
+    M, width = fmt.mantissa_bits, params.width
+    room = params.output["codes"].width - 1
+    code = _part("codes", room + 1, index)
+    quantity = f"((_ extract {room - 1} 0) {code})"
+    sign = f"((_ extract {room} {room}) {code})"
     negative = _part("value", width, index)
     negative = f"((_ extract {width - 1} {width - 1}) {negative})"
-    some = f"(distinct {quantity} {_number(0, M)})"
+    some = f"(distinct {quantity} {_number(0, room)})"
     # Without NaN: the sign is the value's where the code is not 0, else plus.
     signed = f"(= {sign} (ite {some} {negative} #b0))"
     magnitude = f"((_ zero_extend {size - width - 1}) {_magnitude(params, index)})"
-    least = f"(bvsub {_exponent(params, bits)} {_number(M - 1, bits)})"
+    least = f"(bvsub {_exponent(params, fmt, bits)} {_number(M - 1, bits)})"
     step = f"(bvsub {least} {_unit(params, index, bits)})"
     cases = []
     # Step below the value's unit: exact, or beyond what the codes hold.
-    wide = f"((_ zero_extend {size - M}) {quantity})"
-    full = f"(= {quantity} {_number((1 << M) - 1, M)})"
+    wide = f"((_ zero_extend {size - room}) {quantity})"
+    full = f"(= {quantity} {_number((1 << M) - 1, room)})"
     most = _number((1 << M) - 1, size)
     for left in range(1, M):
         moved = f"(bvshl {magnitude} {_number(left, size)})"
@@ -164,16 +172,15 @@ def _code_goal(params: Params, index: int, size: int, bits: int) -> str:
     cases.append(f"(=> (bvsle {step} {_number(-M, bits)}) {over})")
     limit = width + M + 1
     for right in range(limit):
-        nearest = _nearest(params, wide, magnitude, right, size)
+        nearest = _nearest(params, M, wide, magnitude, right, size)
         cases.append(f"(=> (= {step} {_number(right, bits)}) {nearest})")
     cases.append(f"(=> (bvsge {step} {_number(limit, bits)}) (not {some}))")
     plain = f"(and {signed} {' '.join(cases)})"
-    return f"(ite (= nan #b1) (= {code} {_number(0, M + 1)}) {plain})"
+    return f"(ite (= nan #b1) (= {code} {_number(0, room + 1)}) {plain})"
 
 
-def _nearest(params: Params, code: str, magnitude: str, right: int, size: int) -> str:
+def _nearest(params: Params, M: int, code: str, magnitude: str, right: int, size: int) -> str:
     """A code is round(magnitude 2^-right), or the largest where that is beyond."""
-    M = params.man_bits
     if right > params.width + 1:
         return f"(= {code} {_number(0, size)})"
     quotient = f"(bvlshr {magnitude} {_number(right, size)})"
