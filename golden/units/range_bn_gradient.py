@@ -4,8 +4,8 @@
 
 g is placed on a window of its own. The first pass over g and x adds up g and g d exactly; dbeta and
 dgamma are rounded to FP32 once. The second is over g alone: mean and patch have `GUARD` bits below
-the window, to nearest; the sum in the bracket is clipped to 2^`ABOVE` times the window; its product
-with gamma s is rounded once, to its block.
+the window, to nearest; the patch is clipped to 2^`ABOVE` times the window. The bracket's product
+with gamma s is exact and rounded once, to its block.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 GUARD, ABOVE = 2, 2
-"""Bits of the bracket below the window's unit, and above the window."""
+"""Bits of mean and patch below the window's unit, and of the patch above the window."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,13 +113,14 @@ def brackets(
     patch = rounded_shift(
         sums.product * factor, params.precision + params.fraction + chunk_bits - GUARD
     )
+    most = (1 << (params.gradient_window + GUARD + ABOVE)) - 1
+    patch = np.clip(patch, -most, most)
     position = np.arange(layer.count)
     chunk = chunk_of(layer, position)
     total = (placed << GUARD) - mean
     total -= np.where(stats.largest[chunk] == position[:, None], patch, 0)
     total += np.where(stats.least[chunk] == position[:, None], patch, 0)
-    most = (1 << (params.gradient_window + GUARD + ABOVE)) - 1
-    return np.clip(total, -most, most)
+    return total
 
 
 def propagate(
