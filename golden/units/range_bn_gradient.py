@@ -27,7 +27,7 @@ from narrowgauge.golden.units.range_bn import (
 from narrowgauge.golden.units.range_bn_passes import Constants, Statistics, differences
 from narrowgauge.golden.units.window import FP32
 
-__all__ = ["ABOVE", "GUARD", "Gradients", "brackets", "gradients", "propagate"]
+__all__ = ["ABOVE", "GUARD", "Gradients", "brackets", "gradients", "patches", "propagate"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -91,6 +91,20 @@ def _fp32(values: Ints, unit: int) -> Ints:
     )
 
 
+def patches(params: RangeBn, layer: Layer, made: Constants, sums: Gradients) -> tuple[Ints, Ints]:
+    """The mean of g and the clipped (c / K) dgamma, in 2**-`GUARD` of the window's unit."""
+    inverse, shift = layer.inverse
+    mean = rounded_shift(sums.total * inverse, shift - GUARD)
+    # Of (c / K) dgamma, c has 16 bits, s the precision, and d the fraction.
+    factor = rounded_shift(made.scale * layer.c, 16)
+    chunk_bits = params.chunks.bit_length() - 1
+    patch = rounded_shift(
+        sums.product * factor, params.precision + params.fraction + chunk_bits - GUARD
+    )
+    most = (1 << (params.gradient_window + GUARD + ABOVE)) - 1
+    return mean, np.clip(patch, -most, most)
+
+
 def brackets(
     params: RangeBn,
     layer: Layer,
@@ -105,16 +119,7 @@ def brackets(
             f"g must be of shape {(layer.count, len(made.scale))}, got {g.codes.shape}"
         )
     placed, _ = place(g, params.gradient_window, sums.base)
-    inverse, shift = layer.inverse
-    mean = rounded_shift(sums.total * inverse, shift - GUARD)
-    # (c / K) dgamma, of which c has 16 bits, s the precision, and d the fraction.
-    factor = rounded_shift(made.scale * layer.c, 16)
-    chunk_bits = params.chunks.bit_length() - 1
-    patch = rounded_shift(
-        sums.product * factor, params.precision + params.fraction + chunk_bits - GUARD
-    )
-    most = (1 << (params.gradient_window + GUARD + ABOVE)) - 1
-    patch = np.clip(patch, -most, most)
+    mean, patch = patches(params, layer, made, sums)
     position = np.arange(layer.count)
     chunk = chunk_of(layer, position)
     total = (placed << GUARD) - mean

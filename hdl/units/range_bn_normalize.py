@@ -6,7 +6,7 @@ carried from stage to stage: the second memory's read port is the register betwe
 Two cycles from a beat to its answer, one beat a cycle.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
 
 from narrowgauge.golden.units.range_bn_normalize import Params
@@ -14,6 +14,7 @@ from narrowgauge.hdl.arith.bfp_pack import BfpPack
 from narrowgauge.hdl.arith.carry_save import CarrySave
 from narrowgauge.hdl.arith.rounder import add
 from narrowgauge.hdl.stream import StreamUnit
+from narrowgauge.hdl.units.range_bn_parts import clipped, moved, product
 
 __all__ = ["RangeBnNormalize"]
 
@@ -152,56 +153,27 @@ class RangeBnNormalize(StreamUnit):
         return found
 
     def _sum(self, m: Module, value: Value, gain: Value, offset: Value, name: str) -> Value:
-        """A product and an offset: rows of radix-4 Booth digits and the offset in one tree."""
-        p = self._params
-        tree = CarrySave(m, p.pack.width, f"{name}_tree")
+        """A product and an offset: rows of Booth digits and the offset in one tree."""
+        tree = CarrySave(m, self._params.pack.width, f"{name}_tree")
         tree.add(offset)
-        digits = Cat(Const(0, 1), gain, gain[-1])
-        for row in range((len(gain) + 1) // 2):
-            low, middle, high = (digits[2 * row + i] for i in range(3))
-            prefix = f"{name}_row{row}"
-            one, two = Signal(name=f"{prefix}_one"), Signal(name=f"{prefix}_two")
-            picked = Signal(signed(len(value) + 1), name=f"{prefix}_picked")
-            bits = Signal(signed(len(value) + 1), name=prefix)
-            m.d.comb += [
-                one.eq(low ^ middle),
-                two.eq((high & ~middle & ~low) | (~high & middle & low)),
-                picked.eq(
-                    (Cat(value, value[-1]) & one.replicate(len(picked)))
-                    | (Cat(Const(0, 1), value) & two.replicate(len(picked)))
-                ),
-                bits.eq(picked ^ high.replicate(len(picked))),
-            ]
-            tree.add(bits, 2 * row, arrival=1)
-            tree.add_bit(high, 2 * row)
+        product(m, tree, value, gain, name)
         return tree.total()
 
     def _difference(
         self, m: Module, code: Value, scale: Value, exponent: Value, mean: Value, name: str
     ) -> Signal:
         """A code in its channel's unit, and the mean taken off; clipped twice."""
-        p, fmt = self._params, self._params.format
-        window, size = p.value_bits - 1, fmt.mantissa_bits
-        nan = scale.all()
-        # From all of the code above the window, to the right; further above only 0 fits.
-        right = Signal(signed(9), name=f"{name}_right")
-        far, over = Signal(name=f"{name}_far"), Signal(name=f"{name}_over")
-        most = window + size
-        amount = Signal(most.bit_length(), name=f"{name}_amount")
-        moved = Signal(window + size, name=f"{name}_moved")
-        magnitude = Signal(window, name=f"{name}_magnitude")
-        sign = Signal(name=f"{name}_sign")
-        m.d.comb += [
-            right.eq(
-                exponent - (scale | ~scale.any()) + (fmt.bias + window - p.fraction - 1 + size)
-            ),
-            far.eq(right > most),
-            amount.eq(Mux(far, most, right[: len(amount)])),
-            moved.eq(Cat(Const(0, window), code[:size]) >> amount),
-            over.eq(~nan & Mux(right[-1], code[:size].any(), moved[window:].any())),
-            magnitude.eq((moved[:window] & (~nan).replicate(window)) | over.replicate(window)),
-            sign.eq(code[size]),
-        ]
+        p, window = self._params, self._params.value_bits - 1
+        magnitude, sign = moved(
+            m,
+            code,
+            scale,
+            exponent,
+            fmt=p.format,
+            fraction=p.fraction,
+            window=window,
+            name=name,
+        )
         # Negated by ones' complement, with the one that is missing as the carry.
         wide, other = (
             Signal(window + 2, name=f"{name}_wide"),
@@ -212,13 +184,4 @@ class RangeBnNormalize(StreamUnit):
             other.eq(mean),
         ]
         difference = add(m, wide, other, sign, f"{name}_apart")
-        bits = p.difference_bits - 1
-        fits, result = Signal(name=f"{name}_fits"), Signal(signed(bits + 1), name=f"{name}_clipped")
-        top = difference[-1]
-        # The least of that many bits is one too small for the symmetric clip.
-        low = difference[:bits].any()
-        m.d.comb += [
-            fits.eq((difference[bits:] == top.replicate(window + 2 - bits)) & ~(top & ~low)),
-            result.eq(Mux(fits, difference[: bits + 1], Cat(Mux(top, 1, (1 << bits) - 1), top))),
-        ]
-        return result
+        return clipped(m, difference, p.difference_bits - 1, name)

@@ -8,46 +8,15 @@ An answer leaves in the cycle of its beat: latency 0, one beat a cycle. Register
 cost three quarters of the unit once more and shorten no path, since the memory takes the same.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
 
 from narrowgauge.golden.units.range_bn_statistics import Params
 from narrowgauge.hdl.arith.rounder import add
 from narrowgauge.hdl.stream import StreamUnit
+from narrowgauge.hdl.units.range_bn_parts import place
 
-__all__ = ["RangeBnStatistics", "place"]
-
-
-def place(
-    m: Module, code: Value, right: Value, over: Value, nan: Value, window: int, name: str
-) -> tuple[Signal, Signal]:
-    """A code on a window: sign, and magnitude complemented where it is set; the sign is never -0's.
-
-    Parameters
-    ----------
-    code : sign and magnitude
-    right : places to the right of the window's top, unsigned
-    over, nan : the block is above the window, is NaN
-
-    Returns
-    -------
-    value : window + 1 bits, ones' complement
-    clipped : 1 bit
-    """
-    size = len(code) - 1
-    clipped = Signal(name=f"{name}_clipped")
-    moved = Signal(window, name=f"{name}_moved")
-    magnitude = Signal(window, name=f"{name}_magnitude")
-    sign = Signal(name=f"{name}_sign")
-    value = Signal(window + 1, name=f"{name}_value")
-    m.d.comb += [
-        clipped.eq(over & ~nan & code[:size].any()),
-        moved.eq(Cat(Const(0, window - size), code[:size]) >> right),
-        magnitude.eq((moved & (~nan).replicate(window)) | clipped.replicate(window)),
-        sign.eq(code[size] & magnitude.any()),
-        value.eq(Cat(magnitude ^ sign.replicate(window), sign)),
-    ]
-    return value, clipped
+__all__ = ["RangeBnStatistics"]
 
 
 class RangeBnStatistics(StreamUnit):
