@@ -293,7 +293,7 @@ ENTRIES: tuple[Entry, ...] = (
             **_INTERLEAVED,
             "g2_l2": {
                 **{"group": 2, "lanes": 2, "channels": 8},
-                **{"fraction": 5, "precision": 7},
+                **{"fraction": 8, "precision": 7},
             },
         },
     ),

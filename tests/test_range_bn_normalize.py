@@ -16,7 +16,7 @@ RNG = np.random.default_rng(91)
 
 
 @pytest.mark.parametrize(("lanes", "group"), [(4, 4), (8, 2), (16, 1)])
-@pytest.mark.parametrize(("fraction", "precision"), [(7, 9), (8, 12)])
+@pytest.mark.parametrize(("fraction", "precision"), [(12, 9), (10, 12), (8, 6)])
 def test_whole_tensors(lanes: int, group: int, fraction: int, precision: int) -> None:
     """Statistics, constants and stream together are the layer."""
     params = Params(group=group, lanes=lanes, channels=16, fraction=fraction, precision=precision)
@@ -56,7 +56,8 @@ def test_values_need_constants() -> None:
     [
         ({"group": 32, "lanes": 32}, "group must be 1..16, got 32"),
         ({"lanes": 6}, "lanes must be a multiple of group=4 up to 256, got 6"),
-        ({"fraction": 3}, "fraction must be 4..12, got 3"),
+        ({"fraction": 5}, "fraction must be 6..16, got 5"),
+        ({"fraction": 7, "precision": 10}, "precision must be at most fraction + 2 = 9, got 10"),
         ({"precision": 17}, "precision must be 6..16, got 17"),
     ],
 )

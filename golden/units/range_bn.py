@@ -14,10 +14,12 @@ Everything is fixed point, so that sums depend neither on lanes nor on the order
 - A value q 2^(E - (m-1)) is *placed* on a window of w bits below 2^(base + 1): cut off towards
   zero, clipped where E > base. Statistics are of x placed on the tensor's window.
 - A channel's exponent e is that of c R + eps, and s = s_q 2^-(P + e) with s_q of P bits.
-  Differences d = x - mu have the unit 2^(e - f): x is cut off towards zero there, mu rounded to
-  nearest, both are clipped to 2^7 times 2^e, and d to 16 times 2^e. (Beyond the first clip the step
-  of x itself is over 4 times 2^e: such a channel has lost its values before.)
-- y = a_q d + beta_q in a unit of the channel, rounded once, to its block. Gradients alike.
+- Nothing is subtracted from x or g: codes of m bits are multiplied as they are, and what a mean
+  takes off is a constant of the channel. Products of a code with a gain of P bits, or of two codes,
+  are exact and placed on a window of f + 7 bits: cut off towards zero, clipped where they are
+  above. It begins, for y, with 2^7 times 2^e, at `ROOM` bits above a deviation, so that f bits are
+  below it; for dx with the window of g.
+- y = a_q x + offset in a unit of the channel, rounded once, to its block. Gradients alike.
 
 A constant channel (R = 0) has s = 0: y = beta, dx = 0, dgamma = 0.
 
@@ -46,7 +48,10 @@ __all__ = [
     "RangeBn",
     "blocks_of",
     "chunk_of",
+    "exponent_offset",
+    "offset_bits",
     "place",
+    "place_product",
     "rounded_shift",
 ]
 
@@ -60,7 +65,7 @@ FP10: FloatFormat = _fp10
 """The format of gamma; beta and the gradients of both are FP32."""
 
 ROOM, REACH = 7, 4
-"""Values and mean, and differences, are clipped to these powers of two times 2**e."""
+"""Values and mean, and beta over gamma, have room up to these powers of two, times 2**e and 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,7 @@ class RangeBn:
     chunks : K, a power of two, 1..16
     window : bits of the window of x in the statistics, 8..20
     gradient_window : bits of that of g, 8..20
-    fraction : f, bits of a difference below the channel's power of two, 4..12
+    fraction : f, bits of y's sums below gamma times the channel's power of two, 6..16
     precision : P, bits of s and of gamma s, 6..16
     """
 
@@ -81,8 +86,8 @@ class RangeBn:
     chunks: int = 8
     window: int = 16
     gradient_window: int = 12
-    fraction: int = 8
-    precision: int = 12
+    fraction: int = 12
+    precision: int = 9
 
     def __post_init__(self) -> None:
         check_limits(
@@ -91,13 +96,23 @@ class RangeBn:
             chunks=(1, 16),
             window=(8, 20),
             gradient_window=(8, 20),
-            fraction=(4, 12),
+            fraction=(6, 16),
             precision=(6, 16),
         )
+        if self.precision + self.forward.mantissa_bits > self.product:
+            raise UsageError(
+                f"precision must be at most fraction + 2 = {self.fraction + 2}, "
+                f"got {self.precision}"
+            )
         for name in ("group", "chunks"):
             value = getattr(self, name)
             if value & (value - 1):
                 raise UsageError(f"{name} must be a power of two, got {value}")
+
+    @property
+    def product(self) -> int:
+        """Bits of the window of a product."""
+        return self.fraction + ROOM
 
     @property
     def forward(self) -> BFP:
@@ -108,6 +123,16 @@ class RangeBn:
     def backward(self) -> BFP:
         """The format of g and dx."""
         return BFP(exponent_bits=6, mantissa_bits=4, k=self.group)
+
+
+def exponent_offset(params: RangeBn) -> int:
+    """The field of x at which products begin with the window, in a channel whose e is 0."""
+    return ROOM - 1 + params.forward.bias
+
+
+def offset_bits(params: RangeBn) -> int:
+    """Bits of an offset of y or dx, sign included: a product, and beta as large again."""
+    return params.product + 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,6 +200,16 @@ def place(blocks: Blocks, window: int, base: npt.ArrayLike) -> tuple[Ints, Bools
     clipped = (right < 0) & (codes != 0)
     moved = align(codes, window - blocks.fmt.mantissa_bits, np.maximum(right, 0))
     return np.where(clipped, np.sign(codes) * ((1 << window) - 1), moved), clipped
+
+
+def place_product(magnitude: Ints, bits: int, right: npt.ArrayLike, window: int) -> Ints:
+    """Magnitudes of so many bits at the top of a window, moved right, or left; cut off and clipped.
+
+    From `bits` places to the left on only 0 is not clipped.
+    """
+    amount = np.asarray(right, np.int64)
+    moved = align(magnitude, window - bits, np.maximum(amount, 0))
+    return np.minimum(moved << np.clip(-amount, 0, bits), (1 << window) - 1)
 
 
 def rounded_shift(values: Ints, right: npt.ArrayLike) -> Ints:

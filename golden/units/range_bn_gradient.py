@@ -2,10 +2,11 @@
 
     dbeta = sum g    dgamma = s sum g d    dx = gamma s (g - dbeta / N -+ (c / K) dgamma)
 
-g is placed on a window of its own. The first pass over g and x adds up g and g d exactly; dbeta and
-dgamma are rounded to FP32 once. The second is over g alone: mean and patch have `GUARD` bits below
-the window, to nearest; the patch is clipped to 2^`ABOVE` times the window. The bracket's product
-with gamma s is exact and rounded once, to its block.
+The first pass over g and x adds up g, placed on a window of its own, and the products of the codes
+of both; the mean of x is taken off their sum. dbeta and dgamma are rounded to FP32 once. The second
+is over g alone: the products of its codes with gamma s, and constants for the mean and, at the
+extremes, for the patch, which have `GUARD` bits below the window of g, to nearest; the patch is
+clipped to 2^`ABOVE` times the window. The sum is rounded once, to its block.
 """
 
 from dataclasses import dataclass
@@ -16,18 +17,30 @@ import numpy.typing as npt
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import Overflow, Rounding, vector
 from narrowgauge.golden.units.range_bn import (
+    ROOM,
     Blocks,
     Layer,
     RangeBn,
     blocks_of,
     chunk_of,
     place,
+    place_product,
     rounded_shift,
 )
-from narrowgauge.golden.units.range_bn_passes import Constants, Statistics, differences
+from narrowgauge.golden.units.range_bn_passes import Constants, Statistics
 from narrowgauge.golden.units.window import FP32
 
-__all__ = ["ABOVE", "GUARD", "Gradients", "brackets", "gradients", "patches", "propagate"]
+__all__ = [
+    "ABOVE",
+    "GUARD",
+    "Gradients",
+    "gradients",
+    "moments",
+    "propagate",
+    "shifts",
+    "sloped",
+    "totals",
+]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -43,13 +56,16 @@ class Gradients:
     Parameters
     ----------
     base : exponent of the window of g
-    total, product : the sums of g and of g d, in the units of the window and of the differences
+    total : the sum of g, in the window's unit
+    moment : the sum of g x, in 2**(base + 1 + e - fraction)
+    product : that of g (x - mu) in the same unit, 0 in a channel that is constant
     dbeta, dgamma : FP32 codes
     clipped : whether a value of g did not fit the window
     """
 
     base: int
     total: Ints
+    moment: Ints
     product: Ints
     dbeta: Ints
     dgamma: Ints
@@ -65,19 +81,30 @@ def gradients(
     top = g.base if base is None else base
     placed, clipped = place(g, params.gradient_window, top)
     total = placed.sum(axis=0)
-    apart = differences(params.fraction, made.exponent, made.mean, x)
-    product = (placed * apart).sum(axis=0)
-    unit = top + 1 - params.gradient_window
-    # In a constant channel a difference is the rounding of mu, and no gradient.
-    exact = np.where(made.scale == 0, 0, product * made.scale)
+    moment = moments(params, made.exponent, top, x, g).sum(axis=0)
+    product = moment - rounded_shift(total * made.mean, params.gradient_window)
+    # In a constant channel what is left is the rounding of mu, and no gradient.
+    product = np.where(made.scale == 0, 0, product)
     return Gradients(
         base=top,
         total=total,
+        moment=moment,
         product=product,
-        dbeta=_fp32(total, unit),
-        dgamma=_fp32(exact, unit - params.precision - params.fraction),
+        dbeta=_fp32(total, top + 1 - params.gradient_window),
+        dgamma=_fp32(product * made.scale, top + 1 - params.fraction - params.precision),
         clipped=np.logical_or.reduce(clipped, axis=0),
     )
+
+
+def moments(params: RangeBn, exponent: Ints, base: npt.ArrayLike, x: Blocks, g: Blocks) -> Ints:
+    """The products g x in 2**(base + 1 + exponent - fraction); shape of the codes."""
+    bits = x.fmt.mantissa_bits + g.fmt.mantissa_bits
+    codes = np.where(x.nan | g.nan, 0, x.codes * g.codes)
+    # Of both, exponents of the largest code's leading one.
+    above = x.places() + x.fmt.mantissa_bits - 1, g.places() + g.fmt.mantissa_bits - 1
+    right = exponent + ROOM - 1 - above[0] + (np.asarray(base, np.int64) - above[1])
+    moved = place_product(np.abs(codes), bits, right, params.product)
+    return np.where(codes < 0, -moved, moved)
 
 
 def _fp32(values: Ints, unit: int) -> Ints:
@@ -91,21 +118,35 @@ def _fp32(values: Ints, unit: int) -> Ints:
     )
 
 
-def patches(params: RangeBn, layer: Layer, made: Constants, sums: Gradients) -> tuple[Ints, Ints]:
-    """The mean of g and the clipped (c / K) dgamma, in 2**-`GUARD` of the window's unit."""
+def shifts(params: RangeBn, layer: Layer, made: Constants, sums: Gradients) -> tuple[Ints, Ints]:
+    """What the mean of g takes off, and what the patch takes off at the largest; (channels,).
+
+    In the unit of dx's sums, 2**(precision + slope_unit + base + 1 - product).
+    """
     inverse, shift = layer.inverse
     mean = rounded_shift(sums.total * inverse, shift - GUARD)
-    # Of (c / K) dgamma, c has 16 bits, s the precision, and d the fraction.
+    # Of (c / K) dgamma, c has 16 bits, s the precision, and the sum the fraction.
     factor = rounded_shift(made.scale * layer.c, 16)
     chunk_bits = params.chunks.bit_length() - 1
-    patch = rounded_shift(
-        sums.product * factor, params.precision + params.fraction + chunk_bits - GUARD
-    )
-    most = (1 << (params.gradient_window + GUARD + ABOVE)) - 1
-    return mean, np.clip(patch, -most, most)
+    window = params.gradient_window + GUARD
+    down = params.fraction + params.precision + chunk_bits - window
+    patch = rounded_shift(sums.product * factor, down)
+    most = (1 << (window + ABOVE)) - 1
+    patch = np.clip(patch, -most, most)
+    right = params.precision + window - params.product
+    return rounded_shift(made.slope * mean, right), rounded_shift(made.slope * patch, right)
 
 
-def brackets(
+def sloped(params: RangeBn, base: npt.ArrayLike, slope: Ints, g: Blocks) -> Ints:
+    """The products slope g in the unit of dx's sums; shape of `g.codes`."""
+    codes = np.where(g.nan, 0, g.codes)
+    size = g.fmt.mantissa_bits
+    right = np.asarray(base, np.int64) - (g.places() + size - 1)
+    moved = place_product(np.abs(codes * slope), size + params.precision, right, params.product)
+    return np.where((codes < 0) == (slope < 0), moved, -moved)
+
+
+def totals(
     params: RangeBn,
     layer: Layer,
     stats: Statistics,
@@ -113,16 +154,15 @@ def brackets(
     sums: Gradients,
     g: Blocks,
 ) -> Ints:
-    """What gamma s multiplies, in 2**-`GUARD` of the window's unit; shape of `g.codes`."""
+    """The sums that dx is rounded from, in their unit (see `shifts`); shape of `g.codes`."""
     if g.codes.shape != (layer.count, len(made.scale)):
         raise UsageError(
             f"g must be of shape {(layer.count, len(made.scale))}, got {g.codes.shape}"
         )
-    placed, _ = place(g, params.gradient_window, sums.base)
-    mean, patch = patches(params, layer, made, sums)
+    mean, patch = shifts(params, layer, made, sums)
     position = np.arange(layer.count)
     chunk = chunk_of(layer, position)
-    total = (placed << GUARD) - mean
+    total = sloped(params, sums.base, made.slope, g) - mean
     total -= np.where(stats.largest[chunk] == position[:, None], patch, 0)
     total += np.where(stats.least[chunk] == position[:, None], patch, 0)
     return total
@@ -137,6 +177,6 @@ def propagate(
     g: Blocks,
 ) -> Blocks:
     """The second pass: dx, in blocks; a NaN block stays one."""
-    total = brackets(params, layer, stats, made, sums, g) * made.slope
-    unit = made.slope_unit + sums.base + 1 - params.gradient_window - GUARD
+    total = totals(params, layer, stats, made, sums, g)
+    unit = params.precision + made.slope_unit + sums.base + 1 - params.product
     return blocks_of(params.backward, total, unit, g.nan)

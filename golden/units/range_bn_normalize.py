@@ -1,15 +1,16 @@
 """The second pass of range batch normalisation: scale, shift and round, its channels interleaved.
 
-    d = clip(x 2^(f - exponent) + minus_mean, 2^(f + 4))    y = (gain d + offset) 2^unit, in blocks
+    y = (gain x 2^(field - exponent) + offset) 2^unit, in blocks
 
 A beat holds `lanes` channels of one position, `channel_last` ends the position, `last` the tensor.
 A beat with `load` brings the channels' constants in place of values and is not answered; constants
 are kept until they are loaded anew. Beats are answered in order, one each.
 
-x is cut off towards zero at 2^(exponent - f), and clipped to 2^(f + 7) of that unit; differences,
-products and sums are exact, and y is rounded once, at its block's exponent (nearest even). Zeros,
-both, are 0. A NaN block (field 31) stays one. Too large: the block saturates. The address of a beat
-in a position with more beats than `channels` has is the last one.
+The product of gain and code is placed on a window of f + 7 bits: its top bit at the window's top
+where the block's field is `exponent`, cut off towards zero below the window, clipped where it is
+above. The sum is exact, and y is rounded once, at its block's exponent (nearest even). Zeros, both,
+are 0. A NaN block (field 31) stays one. Too large: the block saturates. The address of a beat in a
+position with more beats than `channels` has is the last one.
 
 Source: `golden.units.range_bn`, which cites the papers.
 """
@@ -31,8 +32,16 @@ from narrowgauge.golden.units.interleaved import (
     some_depth,
     with_nan,
 )
-from narrowgauge.golden.units.range_bn import FP10, REACH, ROOM, Blocks, Layer, RangeBn, blocks_of
-from narrowgauge.golden.units.range_bn_passes import Constants, constants, differences, statistics
+from narrowgauge.golden.units.range_bn import (
+    FP10,
+    Blocks,
+    Layer,
+    RangeBn,
+    blocks_of,
+    exponent_offset,
+    offset_bits,
+)
+from narrowgauge.golden.units.range_bn_passes import Constants, constants, scaled, statistics
 from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.golden.units.stimuli import blocks as transactions
 from narrowgauge.golden.units.stimuli import real_rows
@@ -49,14 +58,14 @@ class Params(Interleaved):
     Parameters
     ----------
     group : channels that share an exponent, a power of two, 1..16
-    fraction : f, bits of a difference below the channel's power of two, 4..12
+    fraction : f, bits of y's sums below gamma times the channel's power of two, 6..16
     precision : bits of a gain's magnitude, 6..16
     channels : most channels, a multiple of lanes by a power of two, up to 4096
     lanes : channels a beat, a multiple of group
     """
 
     group: int = 4
-    fraction: int = 7
+    fraction: int = 12
     precision: int = 9
     channels: int = 64
     lanes: int = 8
@@ -73,19 +82,9 @@ class Params(Interleaved):
         return RangeBn(group=self.group, fraction=self.fraction, precision=self.precision)
 
     @property
-    def value_bits(self) -> int:
-        """Bits of a value and of a mean in the channel's unit, sign included."""
-        return self.fraction + ROOM + 1
-
-    @property
-    def difference_bits(self) -> int:
-        """Bits of a difference, sign included."""
-        return self.fraction + REACH + 1
-
-    @property
     def offset_bits(self) -> int:
         """Bits of an offset, sign included."""
-        return self.fraction + self.precision + REACH + 1
+        return offset_bits(self.arithmetic)
 
     @property
     def pack(self) -> bfp_pack.Params:
@@ -105,15 +104,16 @@ class Params(Interleaved):
         L = self.lanes
         signed = {
             "exponent": (7, L),
-            "minus_mean": (self.value_bits, L),
-            "gain": (self.precision + 1, L),
             "offset": (self.offset_bits, L),
             "unit": (8, L // self.group),
         }
         return Payload(
-            tuple(
-                Field(name=name, width=width, count=count, encoding="signed")
-                for name, (width, count) in signed.items()
+            (
+                Field(name="gain", width=self.precision + 1, count=L, encoding="sign_magnitude"),
+                *(
+                    Field(name=name, width=width, count=count, encoding="signed")
+                    for name, (width, count) in signed.items()
+                ),
             )
         )
 
@@ -160,8 +160,8 @@ def model(params: Params, batch: Batch) -> Batch:
         raise UsageError("values come before the constants of their channels")
     kept = {field.name: beats[field.name][source] for field in params.constants.fields}
     x = Blocks(fmt=params.format, codes=beats["codes"][data], fields=beats["scales"][data])
-    apart = differences(params.fraction, kept["exponent"], -kept["minus_mean"], x)
-    total = apart * kept["gain"] + kept["offset"]
+    exponent = kept["exponent"] - exponent_offset(params.arithmetic)
+    total = scaled(params.arithmetic, exponent, kept["gain"], x) + kept["offset"]
     y = blocks_of(params.format, total, np.repeat(kept["unit"], params.group, axis=1), x.nan)
     return {"codes": y.codes, "scales": y.fields, "last": beats["last"][data]}
 
@@ -207,17 +207,15 @@ def _sensible(params: Params, rng: np.random.Generator, depth: int) -> Batch:
     p = params
     shape = (depth, p.lanes)
     spread = rng.integers(-3, 4, shape)
+    gain = rng.integers(1 << (p.precision - 2), 1 << p.precision, shape)
+    gain *= rng.choice([1, 1, 1, -1], shape)
+    mean = rng.normal(0, 1, shape) * 2.0 ** (p.fraction - p.precision - spread)
+    beta = rng.normal(0, 0.5, shape) * 2.0**p.fraction
     return {
-        "exponent": spread,
-        "minus_mean": np.rint(rng.normal(0, 1, shape) * 2.0 ** (p.fraction - spread)).astype(
-            np.int64
-        ),
-        "gain": rng.integers(1 << (p.precision - 2), 1 << p.precision, shape)
-        * rng.choice([1, 1, 1, -1], shape),
-        "offset": np.rint(rng.normal(0, 0.5, shape) * 2.0 ** (p.fraction + p.precision)).astype(
-            np.int64
-        ),
-        "unit": rng.integers(-2, 3, (depth, p.lanes // p.group)) - p.fraction - p.precision,
+        "exponent": spread + exponent_offset(p.arithmetic),
+        "gain": gain,
+        "offset": np.rint(beta - gain * mean).astype(np.int64),
+        "unit": rng.integers(-2, 3, (depth, p.lanes // p.group)) - p.fraction,
     }
 
 
@@ -292,8 +290,7 @@ def loaded(params: Params, made: Constants) -> dict[str, Ints]:
     """The constants of all channels as the fields of beats that load them."""
     shape = (params.depth, params.lanes)
     return {
-        "exponent": made.exponent.reshape(shape),
-        "minus_mean": -made.mean.reshape(shape),
+        "exponent": (made.exponent + exponent_offset(params.arithmetic)).reshape(shape),
         "gain": made.gain.reshape(shape),
         "offset": made.offset.reshape(shape),
         "unit": made.unit.reshape(params.depth, -1, params.group)[:, :, 0],

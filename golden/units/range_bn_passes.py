@@ -16,6 +16,7 @@ from narrowgauge.golden.units.range_bn import (
     RangeBn,
     blocks_of,
     place,
+    place_product,
     rounded_shift,
 )
 from narrowgauge.golden.units.window import FP32
@@ -25,8 +26,8 @@ __all__ = [
     "Statistics",
     "coarsest",
     "constants",
-    "differences",
     "normalize",
+    "scaled",
     "statistics",
 ]
 
@@ -84,11 +85,12 @@ class Constants:
 
     Parameters
     ----------
-    exponent : e; differences have the unit 2**(e - fraction)
-    mean : mu in that unit, clipped
+    exponent : e
+    mean : mu in the unit 2**(e - fraction), clipped
     scale : s_q; s = s_q 2**-(precision + e). 0 in a channel that is constant
-    gain, offset : a_q and beta_q
-    unit : exponent of the unit of a_q d + beta_q, the same for the channels of a block
+    gain : gamma s in 2**(unit + fraction - precision - e)
+    offset : beta - gamma s mu in 2**unit
+    unit : exponent of the unit of y's sums, the same for the channels of a block
     slope, slope_unit : gamma s = slope 2**slope_unit, for gradients; one unit a block as well
     """
 
@@ -148,15 +150,17 @@ def constants(
     gain = rounded_shift(exact, 5 + grid - gamma_exponent)
     slope_unit = coarsest(gamma_exponent + 1 - P - exponent, params.group)
     slope = rounded_shift(exact, 5 + slope_unit - (gamma_exponent + 1 - P - exponent))
-    unit_of = grid + 1 - P - f
-    offset = rounded_shift(fraction, unit_of - at)
+    unit_of = grid + 1 - f
     sign = 1 - 2 * negative
+    beyond = (1 << (f + REACH + 2)) - 1
+    shift_of = (1 - 2 * minus) * np.minimum(rounded_shift(fraction, unit_of - at), beyond)
+    offset = shift_of - rounded_shift(sign * gain * mean, P)
     return Constants(
         exponent=exponent,
         mean=mean,
         scale=scale,
         gain=sign * gain,
-        offset=(1 - 2 * minus) * offset,
+        offset=offset,
         unit=unit_of,
         slope=sign * slope,
         slope_unit=slope_unit,
@@ -173,24 +177,19 @@ def _decoded(fmt: FloatFormat, codes: npt.ArrayLike, name: str) -> tuple[Ints, I
     return u.sign, u.significand, u.exponent
 
 
-def differences(fraction: int, exponent: Ints, mean: Ints, x: Blocks) -> Ints:
-    """The differences x - mu in the channel's unit, clipped; shape of `x.codes`.
+def scaled(params: RangeBn, exponent: Ints, gain: Ints, x: Blocks) -> Ints:
+    """The products gain x in the unit of y's sums; shape of `x.codes`.
 
-    `exponent` and `mean` are those of `Constants`, of each channel or of each element.
+    `exponent` and `gain` are those of `Constants`, of each channel or of each element.
     """
     codes = np.where(x.nan, 0, x.codes)
-    left = x.places() - (exponent - fraction)
-    most = (1 << (fraction + ROOM)) - 1
-    # Of a block far above the channel small codes still count, so what is too large is seen here.
-    moved = np.abs(codes) << np.clip(left, 0, fraction + ROOM)
-    moved = np.minimum(moved >> np.clip(-left, 0, 62), most)
-    difference = np.where(codes < 0, -moved, moved) - mean
-    most = (1 << (fraction + REACH)) - 1
-    return np.clip(difference, -most, most)
+    size = x.fmt.mantissa_bits
+    right = exponent + ROOM - 1 - (x.places() + size - 1)
+    moved = place_product(np.abs(codes * gain), size + params.precision, right, params.product)
+    return np.where((codes < 0) == (gain < 0), moved, -moved)
 
 
 def normalize(params: RangeBn, made: Constants, x: Blocks) -> Blocks:
     """The second pass: y, in blocks; a NaN block stays one."""
-    apart = differences(params.fraction, made.exponent, made.mean, x)
-    total = apart * made.gain + made.offset
+    total = scaled(params, made.exponent, made.gain, x) + made.offset
     return blocks_of(params.forward, total, made.unit, x.nan)

@@ -18,7 +18,7 @@ from tests.range_bn_formulas import distance, exact
 COUNT, CHANNELS = 4096, 32
 VARIED = {
     "window": (8, 10, 12, 14, 16, 20),
-    "fraction": (4, 5, 6, 7, 8, 10),
+    "fraction": (7, 8, 9, 10, 11, 12, 13, 16),
     "precision": (6, 7, 8, 9, 10, 12),
     "gradient_window": (8, 9, 10, 11, 12, 14, 16),
 }
