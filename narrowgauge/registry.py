@@ -298,6 +298,19 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
+        name="range_bn_array",
+        layer="units",
+        points={
+            # With blocks of four, and without, as floating point of ten bits; and small.
+            "g4_l8": {"group": 4, "lanes": 8},
+            "g1_l8": {"group": 1, "lanes": 8},
+            "g2_l2": {
+                **{"group": 2, "lanes": 2, "chunks": 4, "window": 10, "gradient_window": 8},
+                **{"fraction": 8, "precision": 7, "position_bits": 6},
+            },
+        },
+    ),
+    Entry(
         name="opal_core",
         layer="cores",
         points={

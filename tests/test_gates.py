@@ -37,6 +37,7 @@ UNITS = [
     *registry.points("shift_attend/c4_d8", lanes=4, share=2),
     *registry.points("range_bn_statistics/g2_l2", channels=4),
     *registry.points("range_bn_normalize/g2_l2", channels=4),
+    *registry.points("range_bn_array/g2_l2"),
 ]
 
 

@@ -92,7 +92,11 @@ def test_near_the_formulas(group: int, chunks: int) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "name"),
-    [({"precision": 6}, "dx"), ({"fraction": 6, "precision": 8}, "y"), ({"gradient_window": 8}, "dx")],
+    [
+        ({"precision": 6}, "dx"),
+        ({"fraction": 6, "precision": 8}, "y"),
+        ({"gradient_window": 8}, "dx"),
+    ],
 )
 def test_narrower_is_worse(changed: dict[str, int], name: str) -> None:
     """The bits that the parameters speak of are there."""
@@ -112,7 +116,7 @@ def test_invariants() -> None:
     total = totals(run.params, run.layer, run.stats, run.made, run.sums, run.g).astype(float)
     live = run.made.slope != 0
     assert live.all()
-    # Each is cut off, and the mean is rounded, in the sum's unit or before its product with gamma s.
+    # Each is cut off, and the mean is rounded, in the sum's unit or before its product.
     p = run.params
     unit = np.maximum(np.abs(run.made.slope) * 2.0 ** (p.product - p.precision - 18), 1)
     mean = np.abs(run.sums.total / 4000) * unit * 4 * 2.0**-16
