@@ -159,13 +159,13 @@ class Lane:
         """Total, extremes and their positions, clipped."""
         p, steps, size = self._params, self._steps, len(self.total)
         wide, base = self._signal("wide", size), self._signal("base", size)
+        # Without a beat nothing is added, which costs less than to keep what there is.
         m.d.comb += [
-            wide.eq(value.as_signed()),
-            base.eq(self.total & (~steps.fresh).replicate(size)),
+            wide.eq(value.as_signed() & steps.gather.replicate(len(value)).as_signed()),
+            base.eq(self.total & (~(steps.fresh & steps.gather)).replicate(size)),
         ]
-        summed = add(m, base, wide, value[-1], f"{self._name}_sum")
-        with m.If(self.load | steps.gather):
-            m.d.sync += self.total.eq(_either(steps.load, beat.offset, summed))
+        summed = add(m, base, wide, wide[-1], f"{self._name}_sum")
+        m.d.sync += self.total.eq(_either(self.load, beat.offset, summed))
         with m.If(steps.gather):
             m.d.sync += self.clipped.eq(above | (self.clipped & ~steps.fresh))
 
@@ -224,10 +224,10 @@ class Lane:
         fill = self._signal("fill")
         m.d.comb += [
             sign.eq(code[size] ^ factor[bits]),
-            carry.eq(Mux(steps.patching, minus & hit, sign)),
-            fill.eq(Mux(steps.patching, patch[-1], sign)),
-            keep.eq(steps.patching | (steps.gradients & ~steps.fresh)),
-            give.eq(~steps.patching & ~steps.gradients),
+            carry.eq(Mux(steps.patching, minus & hit, sign & steps.multiply)),
+            fill.eq(Mux(steps.patching, patch[-1], sign & steps.multiply)),
+            keep.eq(~steps.multiply | (steps.gradients & ~steps.fresh)),
+            give.eq(steps.multiply & ~steps.gradients),
         ]
         low = max(window, p.patch_bits)
         term, other = self._signal("term", width), self._signal("other", width)
@@ -236,14 +236,20 @@ class Lane:
         offset = self.total[: p.offset_bits]
         offset = Cat(offset, offset[-1].replicate(whole - p.offset_bits))
         m.d.comb += [
-            term.eq(Cat(Mux(steps.patching, wide, flipped), fill.replicate(width - low))),
+            # Without a beat or a patch nothing is added.
+            term.eq(
+                Cat(
+                    (wide & steps.patching.replicate(low))
+                    | (flipped & steps.multiply.replicate(low)),
+                    fill.replicate(width - low),
+                )
+            ),
             other.eq(
                 (self.result & keep.replicate(width)) | (offset & give.replicate(len(offset)))
             ),
         ]
         total = add(m, other, term, carry, f"{self._name}_next")
-        with m.If(steps.multiply | steps.patching):
-            m.d.sync += self.result.eq(total)
+        m.d.sync += self.result.eq(total)
 
 
 def _either(load: Value, given: Value, other: Value) -> Value:
