@@ -24,7 +24,7 @@ Encoding = Literal["unsigned", "signed", "sign_magnitude"]
 
 
 _CHUNK = 2048
-"""Beats that are packed at a time."""
+"""Beats that are packed at a time, a multiple of 8: whole bytes, whatever the width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +191,36 @@ class Payload:
             batch[field.name] = field.from_bits(codes[:, 0] if field.count is None else codes)
             start += field.bits
         return batch
+
+    def pack_tight(self, batch: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
+        """A batch to bytes without a bit between beats, (ceil(beats * width / 8),).
+
+        Bit j of beat i is bit i * width + j of the whole, bit 0 the least significant of byte 0;
+        the last byte is filled up with zeros.
+        """
+        rows = self.pack(batch)
+        parts = [np.empty(0, np.uint8)]
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            bits = np.unpackbits(part, axis=1, bitorder="little", count=self.width)
+            parts.append(np.packbits(bits, bitorder="little"))
+        return np.concatenate(parts)
+
+    def unpack_tight(self, raw: npt.NDArray[np.uint8], count: int) -> Batch:
+        """The first `count` beats of such bytes, the reverse of `pack_tight`."""
+        size = -(-count * self.width // 8)
+        if raw.ndim != 1 or len(raw) < size or raw.dtype != np.uint8:
+            raise UsageError(f"{count} beats are uint8 of shape ({size},), got {raw.shape}")
+        step = _CHUNK * self.width // 8
+        parts = []
+        for start in range(0, size, step):
+            beats = min(_CHUNK, count - start // step * _CHUNK)
+            bits = np.unpackbits(
+                raw[start : start + step], bitorder="little", count=beats * self.width
+            )
+            rows = np.packbits(bits.reshape(beats, self.width), axis=1, bitorder="little")
+            parts.append(self.unpack(rows))
+        return join(parts) if parts else self.beats(0)
 
 
 def join(parts: Sequence[Batch]) -> Batch:

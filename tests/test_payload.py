@@ -34,6 +34,27 @@ def test_unpack_reverses_pack(beats: int) -> None:
         assert np.array_equal(array, values[name])
 
 
+@pytest.mark.parametrize("beats", [0, 1, 3, 2047, 2048, 2049, 5000])
+def test_tight_beats_leave_no_bit_between_them(beats: int) -> None:
+    values = batch(beats)
+    raw = PAYLOAD.pack_tight(values)
+    assert raw.shape == (-(-beats * PAYLOAD.width // 8),)
+    rows = PAYLOAD.pack(values)
+    total = int.from_bytes(raw.tobytes(), "little")
+    for i in range(0, beats, 97):
+        want = int.from_bytes(rows[i].tobytes(), "little")
+        assert total >> i * PAYLOAD.width & (1 << PAYLOAD.width) - 1 == want
+    for kept in {beats, beats // 2}:
+        for name, array in PAYLOAD.unpack_tight(raw, kept).items():
+            assert np.array_equal(array, values[name][:kept])
+
+
+def test_tight_beats_that_are_not_all_there() -> None:
+    raw = PAYLOAD.pack_tight(batch(3))
+    with pytest.raises(UsageError, match=r"4 beats are uint8 of shape \(40,\), got \(30,\)"):
+        PAYLOAD.unpack_tight(raw, 4)
+
+
 def test_bits_lie_where_the_fields_say() -> None:
     raw = PAYLOAD.pack(
         {

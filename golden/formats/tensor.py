@@ -123,6 +123,10 @@ class BlockTensor:
         """The blocks as bytes, (blocks, ceil(payload width / 8)), little-endian."""
         return self.fmt.payload.pack(self.batch())
 
+    def pack_tight(self) -> npt.NDArray[np.uint8]:
+        """The blocks as bytes without a bit between blocks, (ceil(bits / 8),), little-endian."""
+        return self.fmt.payload.pack_tight(self.batch())
+
 
 def _axis(ndim: int, axis: int) -> int:
     if not -ndim <= axis < ndim:
