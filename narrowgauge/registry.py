@@ -123,6 +123,15 @@ def _word(value: Any) -> str:
 _INTERLEAVED = {f"g{group}_l8": {"group": group, "lanes": 8, "channels": 64} for group in (4, 1)}
 """Points that both passes of range batch normalisation have."""
 
+_MEMORY = {
+    # Tensors of batch normalisation, forward and backward, and without blocks; and small.
+    "e5m5_k4_w64": {"exponent_bits": 5, "mantissa_bits": 5, "group": 4, "lanes": 8, "word": 64},
+    "e6m4_k4_w64": {"exponent_bits": 6, "mantissa_bits": 4, "group": 4, "lanes": 8, "word": 64},
+    "e5m5_k1_w64": {"exponent_bits": 5, "mantissa_bits": 5, "group": 1, "lanes": 8, "word": 64},
+    "e3m2_k2_w16": {"exponent_bits": 3, "mantissa_bits": 2, "group": 2, "lanes": 2, "word": 16},
+}
+"""Points of what packs a format's blocks to words and unpacks them."""
+
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="lzc",
@@ -310,6 +319,8 @@ ENTRIES: tuple[Entry, ...] = (
             },
         },
     ),
+    Entry(name="word_pack", layer="units", points=_MEMORY),
+    Entry(name="word_unpack", layer="units", points=_MEMORY),
     Entry(
         name="opal_core",
         layer="cores",
