@@ -12,11 +12,16 @@ Source: `golden.units.words`.
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from narrowgauge.golden.payload import Batch, Field, Payload, join
 from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.golden.units.words import Words, some_tensors
 
-__all__ = ["Params", "model", "vectors"]
+__all__ = ["Params", "model", "output_lengths", "vectors"]
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,11 @@ def model(params: Params, batch: Batch) -> Batch:
         part = {name: values[start : start + length] for name, values in beats.items()}
         made.append(params.to_words(params.to_memory(part)))
     return join(made)
+
+
+def output_lengths(params: Params, outputs: Batch) -> Ints:
+    """Words that answer each tensor."""
+    return rows_of(outputs["last"]).lengths
 
 
 def vectors(params: Params, level: str, seed: int) -> Batch:

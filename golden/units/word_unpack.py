@@ -25,7 +25,7 @@ from narrowgauge.golden.payload import Batch, Field, Payload, join
 from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.golden.units.words import Words, some_tensors
 
-__all__ = ["Params", "Tensors", "model", "tensors", "vectors"]
+__all__ = ["Params", "Tensors", "model", "output_lengths", "tensors", "vectors"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -111,6 +111,11 @@ def model(params: Params, batch: Batch) -> Batch:
         part["cut"][-1] = at.cut[i]
         made.append(part)
     return join(made)
+
+
+def output_lengths(params: Params, outputs: Batch) -> Ints:
+    """Beats that answer each tensor."""
+    return rows_of(outputs["last"]).lengths
 
 
 def vectors(params: Params, level: str, seed: int) -> Batch:
