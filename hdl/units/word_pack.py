@@ -52,7 +52,7 @@ class WordPack(StreamUnit):
             end.eq(box.complete | beat.last),
             final.eq(flush | (beat.last & (box.place >= box.a - 1))),
             self.o.valid.eq(flush | (self.i.valid & end)),
-            self.i.ready.eq(~flush & ~box.more & (self.o.ready | ~end)),
+            self.i.ready.eq(~flush & ~box.more & (self.o.ready | ~self.o.valid)),
             take.eq(self.i.valid & self.i.ready),
             give.eq(self.o.valid & self.o.ready),
             word.word.eq(box.window),

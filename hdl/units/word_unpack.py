@@ -53,7 +53,7 @@ class WordUnpack(StreamUnit):
             end.eq(box.complete | word.last),
             more.eq(left >= p.beat // unit if box.a > box.c else 0),
             self.o.valid.eq(self.i.valid & end),
-            self.i.ready.eq(~more & (self.o.ready | ~end)),
+            self.i.ready.eq(~self.i.valid | (~more & (self.o.ready | ~end))),
             take.eq(self.i.valid & self.i.ready),
             give.eq(self.o.valid & self.o.ready),
             beat.last.eq(word.last & ~more),

@@ -5,7 +5,7 @@ parameters, the transactions are the golden model's. docs/proofs.md says how, an
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -176,11 +176,16 @@ def claims(params: Any, rules: Sequence[str] = tuple(_CLAIMS)) -> tuple[StreamCl
     )
 
 
-def row_claims(sizes: Sequence[int], longest: int) -> tuple[StreamClaim, ...]:
-    """The claims of a unit that answers each beat of a row of any length up to `longest`.
+def row_claims(
+    answers: Mapping[int, int], rules: Sequence[str] = tuple(_CLAIMS)
+) -> tuple[StreamClaim, ...]:
+    """The claims of a unit that takes rows of any length.
 
-    The handshake whatever comes; all else for streams of rows of one length, each of `sizes`. Of a
-    row longer than `longest` so many beats are answered.
+    The handshake whatever comes; the others of `rules` for streams of rows of one length.
+
+    Parameters
+    ----------
+    answers : beats of a row -> beats of its answer
     """
     every = {rule: claim for rule, claim in _CLAIMS.items() if rule not in HANDSHAKE}
     return claims(None, HANDSHAKE) + tuple(
@@ -190,8 +195,9 @@ def row_claims(sizes: Sequence[int], longest: int) -> tuple[StreamClaim, ...]:
             size=_SIZE,
             rule=rule,
             row=size,
-            answer=min(size, longest),
+            answer=answer,
         )
-        for size in sizes
+        for size, answer in answers.items()
         for rule, (claim, method) in every.items()
+        if rule in rules
     )

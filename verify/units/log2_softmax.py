@@ -15,7 +15,7 @@ __all__ = ["claims", "coverage"]
 
 def claims(params: Params) -> tuple[StreamClaim, ...]:
     """The handshake for any rows; all else for rows of one length."""
-    return row_claims((1, 2, 5), params.length)
+    return row_claims({size: min(size, params.length) for size in (1, 2, 5)})
 
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:

@@ -6,8 +6,7 @@ import numpy as np
 
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units.word_pack import Params
-from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim
-from narrowgauge.verify.prove.stream import claims as stream_claims
+from narrowgauge.verify.prove.stream import StreamClaim, row_claims
 from narrowgauge.verify.units.dot import Bins
 from narrowgauge.verify.units.words import piece_bins, positions
 
@@ -15,8 +14,9 @@ __all__ = ["claims", "coverage"]
 
 
 def claims(params: Params) -> tuple[StreamClaim, ...]:
-    """The handshake: a beat is answered by words or by none."""
-    return stream_claims(params, HANDSHAKE)
+    """The handshake; and all claims where no beat but a tensor's last is answered."""
+    longest = (params.word - 1) // params.beat + 1
+    return row_claims({n: -(-n * params.beat // params.word) for n in sorted({1, longest})})
 
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:

@@ -6,17 +6,26 @@ import numpy as np
 
 from narrowgauge.golden.payload import Batch
 from narrowgauge.golden.units.word_unpack import Params, tensors
-from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim
+from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim, row_claims
 from narrowgauge.verify.prove.stream import claims as stream_claims
+from narrowgauge.verify.prove.stream_rules import RULES
 from narrowgauge.verify.units.dot import Bins, per_dot
 from narrowgauge.verify.units.words import piece_bins
 
 __all__ = ["claims", "coverage"]
 
 
+_COUNTED = ("answer", "accept", "count", "idle")
+"""Rules that allow a handshake that depends on the payload, as it does on `empty`."""
+
+
 def claims(params: Params) -> tuple[StreamClaim, ...]:
-    """The handshake: a word is answered by beats or by none."""
-    return stream_claims(params, HANDSHAKE)
+    """The handshake; and others where no word but a tensor's last is answered, and by one beat."""
+    beat, word = params.beat, params.word
+    if word >= 2 * beat:
+        return stream_claims(params, HANDSHAKE)
+    sizes = sorted({1, (beat - 1) // word + 1})
+    return row_claims(dict.fromkeys(sizes, 1), tuple(RULES) if word <= beat else _COUNTED)
 
 
 def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
