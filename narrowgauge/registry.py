@@ -306,6 +306,17 @@ ENTRIES: tuple[Entry, ...] = (
             },
         },
     ),
+    # What range batch normalisation in blocks is measured against: FP32, conventional and range.
+    Entry(
+        name="fp32_bn",
+        layer="units",
+        points={f"l{lanes}": {"lanes": lanes} for lanes in (8, 2)},
+    ),
+    Entry(
+        name="fp32_range_bn",
+        layer="units",
+        points={"l8": {"lanes": 8}, "l2": {"lanes": 2, "position_bits": 6}},
+    ),
     Entry(
         name="range_bn_array",
         layer="units",

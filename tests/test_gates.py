@@ -40,6 +40,8 @@ UNITS = [
     *registry.points("range_bn_array/g2_l2"),
     *registry.points("word_pack/e3m2_k2_w16"),
     *registry.points("word_unpack/e3m2_k2_w16"),
+    *registry.points("fp32_bn/l2", lanes=1),
+    *registry.points("fp32_range_bn/l2", lanes=1),
 ]
 
 
