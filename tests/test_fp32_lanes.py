@@ -84,7 +84,7 @@ def test_conventional_passes(layer: dict[str, npt.NDArray[Any]]) -> None:
         assert got["last"].sum() == got["last"][-1] == 1
         return {name: value_of(got[name]) for name in ("y", "total")}
 
-    total = run(none, code_of(x), 2, slope=ONE)["total"]
+    total = run(none, code_of(x), 3)["total"]
     assert np.array_equal(total[0], sequential(x))
     mean = total[0] / F32(COUNT)
     shift = code_of(-mean)
@@ -94,7 +94,7 @@ def test_conventional_passes(layer: dict[str, npt.NDArray[Any]]) -> None:
     a = gamma * s
     y = run(code_of(x), none, 0, shift=shift, gain=code_of(a), offset=code_of(beta), slope=SIGN)
     assert np.array_equal(y["y"], (x - mean) * a + beta)
-    sums = run(code_of(x), code_of(g), 2, shift=shift, slope=ONE)
+    sums = run(code_of(x), code_of(g), 2, shift=shift)
     assert np.array_equal(sums["total"][0], sequential(g))
     assert np.array_equal(sums["y"][0], sequential((x - mean) * g))
     b, e = -a * s * s * sums["y"][0] / F32(COUNT), -a * sums["total"][0] / F32(COUNT)
@@ -182,8 +182,8 @@ def test_sums_go_on_without_a_load() -> None:
     """What follows `last` adds to what was answered; a load begins anew."""
     params = fp32_bn.Params(lanes=2)
     x = values(np.random.default_rng(3), (20, 2))
-    once = fp32_bn.model(params, join(fp32_bn.passes(params, x, x, 2, slope=ONE)))
-    parts = fp32_bn.passes(params, x, x, 2, slope=ONE)
+    once = fp32_bn.model(params, join(fp32_bn.passes(params, x, x, 2)))
+    parts = fp32_bn.passes(params, x, x, 2)
     parts[1]["last"][[4, 11]] = 1
     several = fp32_bn.model(params, join(parts))
     assert len(several["y"]) == 3

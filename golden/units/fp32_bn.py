@@ -1,16 +1,16 @@
 """Batch normalisation in FP32, conventional: two-pass variance; every pass of forward and backward.
 
-    d = u + shift                     w = v slope
-    0 transform   y = d gain + (w + offset)                            an answer a beat
-    2 sums        products += d v       offset += w       y = products an answer at `last`
-    3 squares     products += d d       offset += w       y = products an answer at `last`
+    d = u + shift
+    0 transform   y = d gain + (v slope + offset)                      an answer a beat
+    2 sums        products += d v       offset += v       y = products an answer at `last`
+    3 squares     products += d d       offset += v       y = products an answer at `last`
 
 Beside y an answer has `total`, the offset. With s = 1 / sqrt(var + eps) and a = gamma s:
 
-    sum x        sums       u = 0, v = x; shift = 0, slope = 1, offset = 0
+    sum x        squares    u = 0, v = x; shift = 0, offset = 0
     variance     squares    u = x, v = 0; shift = -mean
     y            transform  u = x, v = 0; shift = -mean, gain = a, slope = -0, offset = beta
-    gradients    sums       u = x, v = g; shift = -mean, slope = 1, offset = 0
+    gradients    sums       u = x, v = g; shift = -mean, offset = 0
     dx           transform  u = x, v = g; shift = -mean, gain = -a s^2 sum(g d) / N,
                                           slope = a, offset = -a sum(g) / N
 
@@ -29,7 +29,6 @@ import numpy.typing as npt
 
 from narrowgauge.golden.payload import Batch, Field, Payload, join
 from narrowgauge.golden.units.fp32_lanes import (
-    ONE,
     SIGN,
     Fp32Lanes,
     accumulate,
@@ -76,16 +75,20 @@ def model(params: Params, batch: Batch) -> Batch:
                     word |= {first: u[0], second: v[0]}
             products, mode = zero, int(beats["mode"][part][0])
             continue
-        d, w = add(u, word["shift"]), multiply(v, word["slope"])
+        d = add(u, word["shift"])
         made = multiply([word["gain"], d, v, d][mode], d)
         if mode < 2:
-            y, total = add(made, add(w, word["offset"])), np.broadcast_to(word["offset"], u.shape)
-            ends = np.ones_like(last, np.bool_)
+            y = add(made, add(multiply(v, word["slope"]), word["offset"]))
         else:
-            y, total = accumulate(products, made), accumulate(word["offset"], w)
-            products, word["offset"] = y[-1], total[-1]
-            word["gain"] = v[-1] if mode == 2 else word["gain"]
-            ends = last == 1
+            y = accumulate(products, made)
+            products = y[-1]
+        total = np.broadcast_to(word["offset"], u.shape)
+        if mode >= 2:
+            total = accumulate(word["offset"], v)
+            word["offset"] = total[-1]
+        if mode == 2:
+            word["gain"] = v[-1]
+        ends = (last == 1) | (mode < 2)
         answers.append({"y": y[ends], "total": total[ends], "last": last[ends]})
     return join(answers)
 
@@ -137,13 +140,13 @@ def _layer(params: Params, x: Ints, g: Ints) -> list[Batch]:
         return value_of(found["total"][-1]), value_of(found["y"][-1])
 
     with np.errstate(all="ignore"):
-        first = passes(params, none, x, 2, slope=ONE)
+        first = passes(params, none, x, 3)
         mean = answered(first)[0] / count
         shift = code_of(-mean)
         second = passes(params, x, none, 3, shift=shift)
         gain = 1 / np.sqrt(answered(second)[1] / count + np.float32(1e-5))
         third = passes(params, x, none, 0, shift=shift, gain=code_of(gain), slope=SIGN)
-        fourth = passes(params, x, g, 2, shift=shift, slope=ONE)
+        fourth = passes(params, x, g, 2, shift=shift)
         total, product = answered(fourth)
         factor = -gain * gain * gain * product / count
         offset = code_of(-gain * total / count)

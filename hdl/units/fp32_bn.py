@@ -2,9 +2,10 @@
 
     u -> + shift -> [d] -> x gain or d -> [product] -> + -> y
     v -> x slope -> [w] -> + offset -----> [addend] ---^
+    v -----------------> (sums)
 
-Additions have the same operands in every pass. `addend` is w + offset, and in a pass of sums the
-products so far; there the sums of w go back into `offset`, and v takes the register of the gain.
+`addend` is w + offset, and in a pass of sums the products so far. There the sums of v take the
+register of the offset and v that of the gain, and the multiplier by the slope is kept quiet.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -62,7 +63,7 @@ class Fp32Bn(Fp32LanesUnit):
         d, w, product, addend = map(word, ("d", "w", "product", "addend"))
 
         shifted = fp32_add(m, u, shift, "shift_add")
-        sloped = fp32_multiply(m, v, slope, "slope_product")
+        sloped = fp32_multiply(m, v & (~c.sums).replicate(32), slope, "slope_product")
         with m.If(c.load[0]):
             m.d.sync += shift.eq(u)
         with m.If(c.load[0] | (c.take & c.sums & ~c.mode[0])):
@@ -70,15 +71,17 @@ class Fp32Bn(Fp32LanesUnit):
         with m.If(c.load[1]):
             m.d.sync += slope.eq(v)
         with m.If(c.take):
-            m.d.sync += [d.eq(shifted), w.eq(sloped)]
+            m.d.sync += d.eq(shifted)
+        with m.If(c.take & ~c.sums):
+            m.d.sync += w.eq(sloped)
 
         made = fp32_multiply(m, Mux(c.mode[0], d, gain), d, "product")
-        raised = fp32_add(m, w, offset, "offset_add")
+        raised = fp32_add(m, Mux(c.sums, v, w), offset, "offset_add")
         with m.If(c.leave[0]):
             m.d.sync += product.eq(made)
         with m.If(c.load[1]):
             m.d.sync += offset.eq(u)
-        with m.Elif(c.leave[0] & c.sums):
+        with m.Elif(c.take & c.sums):
             m.d.sync += offset.eq(raised)
 
         y = fp32_add(m, product, addend, "product_add")
