@@ -317,6 +317,7 @@ ENTRIES: tuple[Entry, ...] = (
         layer="units",
         points={"l8": {"lanes": 8}, "l2": {"lanes": 2, "position_bits": 6}},
     ),
+    Entry(name="fp32_bn_constants", layer="units", points={"fp32": {}}),
     Entry(
         name="range_bn_array",
         layer="units",

@@ -42,6 +42,7 @@ UNITS = [
     *registry.points("word_unpack/e3m2_k2_w16"),
     *registry.points("fp32_bn/l2", lanes=1),
     *registry.points("fp32_range_bn/l2", lanes=1),
+    *registry.points("fp32_bn_constants/fp32"),
 ]
 
 
