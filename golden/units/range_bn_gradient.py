@@ -34,6 +34,7 @@ __all__ = [
     "ABOVE",
     "GUARD",
     "Gradients",
+    "gathered",
     "gradients",
     "moments",
     "propagate",
@@ -82,17 +83,26 @@ def gradients(
     placed, clipped = place(g, params.gradient_window, top)
     total = placed.sum(axis=0)
     moment = moments(params, made.exponent, top, x, g).sum(axis=0)
+    return gathered(params, made, top, total, moment, np.logical_or.reduce(clipped, axis=0))
+
+
+def gathered(
+    params: RangeBn, made: Constants, base: int, total: Ints, moment: Ints, clipped: Bools
+) -> Gradients:
+    """The first pass's answer from its sums, see `Gradients`."""
     product = moment - rounded_shift(total * made.mean, params.gradient_window)
     # In a constant channel what is left is the rounding of mu, and no gradient.
     product = np.where(made.scale == 0, 0, product)
+    units = np.array([[1 - params.gradient_window], [1 - params.fraction - params.precision]])
+    dbeta, dgamma = _fp32(np.stack([total, product * made.scale]), base + units)
     return Gradients(
-        base=top,
+        base=base,
         total=total,
         moment=moment,
         product=product,
-        dbeta=_fp32(total, top + 1 - params.gradient_window),
-        dgamma=_fp32(product * made.scale, top + 1 - params.fraction - params.precision),
-        clipped=np.logical_or.reduce(clipped, axis=0),
+        dbeta=dbeta,
+        dgamma=dgamma,
+        clipped=clipped,
     )
 
 
@@ -107,7 +117,7 @@ def moments(params: RangeBn, exponent: Ints, base: npt.ArrayLike, x: Blocks, g: 
     return np.where(codes < 0, -moved, moved)
 
 
-def _fp32(values: Ints, unit: int) -> Ints:
+def _fp32(values: Ints, unit: Ints) -> Ints:
     return vector.round_pack(
         FP32,
         values < 0,
