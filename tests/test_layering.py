@@ -19,6 +19,8 @@ EXTERNAL = {
     "synth": {"numpy", "pyosys"},
     "narrowgauge": {"numpy", "distributed", "altair", "vl_convert"},
 }
+# The one folder of golden that an extra is for: nothing else of golden imports it.
+TRAINING = ROOT / "golden" / "training"
 # hdl takes from golden what describes a design, not what computes its results.
 DESCRIPTIONS = ("formats", "payload", "errors")
 
@@ -66,7 +68,14 @@ def test_sources_are_found() -> None:
 @pytest.mark.parametrize(("layer", "path"), ALL, ids=name)
 def test_packages_from_outside(layer: str, path: Path) -> None:
     tops = {module.split(".")[0] for module, _ in imports(path)} - {"narrowgauge"}
-    assert tops - set(sys.stdlib_module_names) <= EXTERNAL[layer]
+    allowed = EXTERNAL[layer] | ({"torch"} if TRAINING in path.parents else set())
+    assert tops - set(sys.stdlib_module_names) <= allowed
+
+
+@pytest.mark.parametrize("path", files("golden"), ids=name)
+def test_golden_does_not_train(path: Path) -> None:
+    used = {parts[1] for parts in inner(path) if parts[0] == "golden" and len(parts) > 1}
+    assert TRAINING in path.parents or "training" not in used
 
 
 @pytest.mark.parametrize(("layer", "path"), ALL, ids=name)

@@ -27,8 +27,10 @@ def power(exponent: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _largest(grouped: torch.Tensor) -> torch.Tensor:
-    magnitude = grouped.abs()
-    return magnitude.squeeze(1) if magnitude.shape[1] == 1 else magnitude.amax(1)
+    """Largest magnitude of each block; NaN where there is one."""
+    if grouped.shape[1] == 1:
+        return grouped.squeeze(1).abs()
+    return torch.maximum(grouped.amax(1), grouped.amin(1).neg_()).abs_()
 
 
 def _limits(fmt: BFP) -> tuple[int, int]:
@@ -49,14 +51,16 @@ def round_to(fmt: BFP, total: torch.Tensor, unit: torch.Tensor | None) -> torch.
     if unit is not None:
         top += unit[:, None]
     top.clamp_(*_limits(fmt))
-    step = top - fmt.fraction_bits
-    scale = -step if unit is None else unit[:, None] - step
-    grouped *= power(scale, total.dtype)[:, None]
+    step = power(top.sub_(fmt.fraction_bits), total.dtype)
+    # Quotients of powers of two are exact.
+    one = torch.ones((), dtype=total.dtype, device=total.device)
+    scale = one if unit is None else power(unit, total.dtype)[:, None]
+    grouped *= (scale / step)[:, None]
     most = (1 << fmt.mantissa_bits) - 1
     codes = grouped.round_().clamp_(-most, most).to(torch.float32)
     # The sum makes -0 a 0: formats here have one zero.
     zero = torch.zeros((), dtype=torch.float32, device=total.device)
-    return torch.addcmul(zero, codes, power(step, torch.float32)[:, None]).view_as(total)
+    return torch.addcmul(zero, codes, step.to(torch.float32)[:, None]).view_as(total)
 
 
 def to_blocks(fmt: BFP, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

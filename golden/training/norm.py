@@ -97,11 +97,10 @@ class _Golden(torch.autograd.Function):
         rows = _rows(x)
         if extra := -len(rows) % params.group:
             rows = torch.nn.functional.pad(rows, (0, 0, 0, extra))
-        codes = [
-            np.pad(_codes(fmt, value), (0, len(rows) - len(value)))
-            for fmt, value in ((FP10, gamma), (FP32, beta))
-        ]
-        y, ctx.kept = passes.forward(params, layer, rows, codes[0], codes[1], stats)
+        scale, shift = (
+            np.pad(codes, (0, len(rows) - len(codes))) for codes in (_fp10(gamma), _fp32(beta))
+        )
+        y, ctx.kept = passes.forward(params, layer, rows, scale, shift, stats)
         ctx.fixed = stats is not None
         found = ctx.kept.stats
         unit = 2.0 ** (found.base + 1 - params.window)
@@ -127,9 +126,15 @@ class _Golden(torch.autograd.Function):
         return _images(dx, g), dgamma, dbeta, None, None, None
 
 
-def _codes(fmt: Any, values: torch.Tensor) -> Any:
+def _fp10(values: torch.Tensor) -> Any:
     host = values.detach().cpu().numpy()
-    return vector.encode(fmt, host, rounding=Rounding.RNE, overflow=Overflow.SATURATE)
+    return vector.encode(FP10, host, rounding=Rounding.RNE, overflow=Overflow.SATURATE)
+
+
+def _fp32(values: torch.Tensor) -> Any:
+    """The bits are the codes."""
+    host = values.detach().cpu().to(torch.float32).contiguous().numpy()
+    return host.view(np.uint32).astype(np.int64)
 
 
 class RangeBatchNorm2d(torch.nn.Module):

