@@ -23,12 +23,12 @@ import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["Codes", "Sample", "digest", "load", "read"]
+__all__ = ["DAMAGE", "Codes", "Sample", "digest", "load", "read"]
 
 Codes = npt.NDArray[np.uint16]
 
 # NumPy, zipfile, zlib and json each have their own words for a damaged file.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     EOFError,
     KeyError,
@@ -79,7 +79,7 @@ def read(path: Traversable) -> Sample:
                 if kind in groups:
                     groups[kind][name] = archive[key]
         expected = provenance["digest"]
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UsageError(f"cannot read the sample {path.name}: {error}") from error
     activations, weights = groups["activations"], groups["weights"]
     for array in (*activations.values(), *weights.values()):
