@@ -25,7 +25,7 @@ from narrowgauge.golden.training.norm import (  # noqa: E402
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-WIDTHS = [(7, 9, 16, 12), (8, 12, 16, 12), (4, 6, 8, 8), (12, 16, 20, 20)]
+WIDTHS = [(12, 9, 16, 12), (10, 12, 16, 12), (6, 8, 8, 8), (16, 16, 20, 20)]
 GOLDEN = [kind for kind, group in KINDS.items() if group is not None]
 
 

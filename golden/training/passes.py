@@ -18,7 +18,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import BFP
 from narrowgauge.golden.training.blocks import exponents, power, round_to, to_blocks
 from narrowgauge.golden.units.range_bn import Layer, RangeBn
-from narrowgauge.golden.units.range_bn_gradient import Gradients, gathered, shifts
+from narrowgauge.golden.units.range_bn_gradient import ABOVE, Gradients, gathered, shifts
 from narrowgauge.golden.units.range_bn_passes import Constants, Statistics, constants
 
 __all__ = ["Forward", "backward", "extremes", "forward", "statistics"]
@@ -116,6 +116,11 @@ def _placed(values: torch.Tensor, window: int, base: int) -> torch.Tensor:
     return _cut(values * 2.0 ** (window - 1 - base))
 
 
+def _exact(bits: int) -> torch.dtype:
+    """The type that holds whole numbers of so many bits."""
+    return torch.float32 if bits <= 24 else torch.float64
+
+
 def _scaled(params: RangeBn, products: torch.Tensor, exponent: Ints) -> torch.Tensor:
     """Exact products in units of 2**exponent of their channel, on their window; overwritten."""
     most = (1 << params.product) - 1
@@ -161,7 +166,8 @@ def forward(
     # Of a gain of P bits times a code: `golden.units.range_bn_passes.scaled`.
     total = values * _vector(made.gain, x, torch.float32)
     total = _scaled(params, total, made.exponent + params.precision - params.fraction)
-    total += _vector(made.offset, x, torch.float32)
+    total = total.to(_exact(params.product + 2))
+    total += _vector(made.offset, x, total.dtype)
     y = round_to(params.forward, total, _units(made.unit, params.group, x))
     return _marked(y, bad), Forward(params=params, layer=layer, stats=stats, made=made, x=values)
 
@@ -199,10 +205,11 @@ def backward(
     total = values * _vector(made.slope, g, torch.float32)
     down = params.precision + base + 1 - params.product
     total = _scaled(params, total, np.full_like(made.slope, down))
+    total = total.to(_exact(params.product + ABOVE + 1))
     if through:
         mean, patch = shifts(params, kept.layer, made, sums)
-        total -= _vector(mean, g, torch.float32)
-        moved = _vector(patch, g, torch.float32).expand(-1, params.chunks)
+        total -= _vector(mean, g, total.dtype)
+        moved = _vector(patch, g, total.dtype).expand(-1, params.chunks)
         for sign, at in ((-1, kept.stats.largest), (1, kept.stats.least)):
             index = torch.from_numpy(at.T.copy()).to(g.device)
             total.scatter_add_(1, index, sign * moved)
