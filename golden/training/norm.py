@@ -165,7 +165,7 @@ class RangeBatchNorm2d(torch.nn.Module):
         *,
         kind: str = "bfp4",
         chunks: int = 8,
-        fraction: int = 7,
+        fraction: int = 12,
         precision: int = 9,
         window: int = 16,
         gradient_window: int = 12,
