@@ -44,8 +44,6 @@ SMALL = (
 )
 """Points that are synthesised in seconds, of which `BASELINE` has the figures."""
 UNMEASURED: tuple[str, ...] = (
-    "bfp_pack/e5m5_e6m4_k4_shared",
-    *("range_bn_normalize/g4_l8", "range_bn_normalize/g1_l8", "range_bn_normalize/g2_l2"),
     *("range_bn_array/g4_l8", "range_bn_array/g1_l8", "range_bn_array/g2_l2"),
     *(
         f"{unit}/{point}"
