@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from narrowgauge import design, registry, tasks, workers
 from narrowgauge import output as outputs
@@ -27,7 +28,7 @@ from narrowgauge.synth.energy_record import STREAMS, Subject, Work
 from narrowgauge.synth.gates import build
 from narrowgauge.synth.power import power
 
-__all__ = ["OPERATIONS", "VECTORS", "energy", "measure", "work"]
+__all__ = ["OPERATIONS", "VECTORS", "beats", "energy", "measure", "subject", "work"]
 
 VECTORS = ("random", "real")
 """Level `smoke` of the unit's vectors, and its recorded tensors."""
@@ -56,14 +57,14 @@ def work(point: Point, emitted: Emitted, kind: str, operations: int, seed: int) 
         batch = _real(point, each, seed)
     else:
         batch = _random(point, each * STREAMS, seed)
-    beats = _beats(point, batch)
-    return Work(beats=beats, warm_up=warming * interval, every=len(beats.data) / len(beats.ends))
+    sent = beats(point, batch)
+    return Work(beats=sent, warm_up=warming * interval, every=len(sent.data) / len(sent.ends))
 
 
 def _every(point: Point, seed: int) -> int:
     """Beats of the shortest transactions there are, about."""
-    beats = _beats(point, point.entry.golden.vectors(point.params, "smoke", seed))
-    return int(np.diff(beats.ends, prepend=0).min())
+    sent = beats(point, point.entry.golden.vectors(point.params, "smoke", seed))
+    return int(np.diff(sent.ends, prepend=0).min())
 
 
 def _random(point: Point, count: int, seed: int) -> Batch:
@@ -96,19 +97,21 @@ def _real(point: Point, each: int, seed: int) -> Batch:
     return {name: values[index] for name, values in batch.items()}
 
 
-def _beats(point: Point, batch: Batch) -> stream.Beats:
-    """The transactions as beats of the port; every transaction may be the first of a stream."""
+def beats(point: Point, batch: Batch, ends: npt.NDArray[np.int64] | None = None) -> stream.Beats:
+    """The transactions as beats of the port, and where groups that do not touch each other end.
+
+    Without `ends` every transaction may be the first of a stream.
+    """
     payload = point.params.input
-    beats = design.beats(point, batch)
-    raw = payload.data.pack({f.name: beats[f.name] for f in payload.data.fields})
+    sent = design.beats(point, batch)
+    raw = payload.data.pack({f.name: sent[f.name] for f in payload.data.fields})
     raw = np.pad(raw, ((0, 0), (0, payload.data_width // 8 - raw.shape[1])))
     transactions = len(next(iter(batch.values())))
-    last = beats["last"].astype(np.uint8) if payload.has_last else None
+    last = sent["last"].astype(np.uint8) if payload.has_last else None
     lengths = getattr(point.entry.golden, "lengths", None)
-    if lengths is None:
-        ends = len(raw) // transactions * np.arange(1, transactions + 1)
-    else:
-        ends = np.cumsum(lengths(point.params, batch))
+    if ends is None:
+        same = len(raw) // transactions * np.arange(1, transactions + 1)
+        ends = same if lengths is None else np.cumsum(lengths(point.params, batch))
     return stream.Beats(data=raw, last=last, ends=ends)
 
 
@@ -121,9 +124,8 @@ def _has_real(point: Point) -> bool:
     return True
 
 
-def _subject(
-    point: Point, liberty: str, cache: Path, goal: str, period_ps: float | None
-) -> Subject:
+def subject(point: Point, liberty: str, cache: Path, goal: str, period_ps: float | None) -> Subject:
+    """A point's netlist, with what all vectors share; `period_ps` None is its shortest."""
     cells = library.load(liberty)
     drawn = power(cells)
     made = netlists(point, liberty, cache)
@@ -196,7 +198,7 @@ def measure(
     }
     stored: dict[str, Any] | None = kept.get(key)
     if stored is None:
-        made = _subject(point, liberty, cache, goal, period_ps)
+        made = subject(point, liberty, cache, goal, period_ps)
         emitted = design.emitted(point, cache)
         stored = {
             "period_ps": made.period_ps,

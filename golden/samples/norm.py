@@ -61,6 +61,24 @@ class NormLayer:
                 raise UsageError(f"{name} must be of shape {wanted}, got {array.shape}")
             array.setflags(write=False)
 
+    def blocks(self, lanes: int, most: int | None = None) -> list["NormLayer"]:
+        """The layer `lanes` channels at a time, and its first `most` positions.
+
+        More lanes than there are channels repeat them; channels that fill no block are left out.
+        """
+        channels = self.x.shape[1]
+        count = max(channels // lanes, 1) * lanes
+        return [
+            NormLayer(
+                x=self.x[:most, part],
+                g=self.g[:most, part],
+                gamma=self.gamma[part],
+                beta=self.beta[part],
+                provenance=self.provenance,
+            )
+            for part in (np.arange(count) % channels).reshape(-1, lanes)
+        ]
+
 
 def digest(layer: NormLayer) -> str:
     """SHA-256 over names, shapes and little-endian codes: what the file holds, however zipped."""

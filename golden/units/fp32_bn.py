@@ -97,7 +97,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     """Groups of passes, of which the last one ends with `last`; others are cut short by a load."""
     rng = np.random.default_rng(seed)
     if level == "real":
-        return join([p for x, g in real_tensors(rng, params.lanes) for p in _layer(params, x, g)])
+        return join([p for x, g in real_tensors(params.lanes) for p in _layer(params, x, g)])
     size = transactions(level, smoke=4_000)
     made: list[Batch] = []
     count = 0

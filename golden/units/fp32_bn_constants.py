@@ -176,7 +176,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
 def _real(params: Params, rng: np.random.Generator) -> Batch:
     """Sums of activations, and what follows from them, with gamma = 1."""
     parts: list[Batch] = []
-    for x, g in real_tensors(rng, 16, blocks=2):
+    for x, g in real_tensors(16):
         left, right = value_of(x), value_of(g)
         count = np.float32(len(left))
         sums = {"x": left.sum(axis=0), "n": np.full(16, count)}

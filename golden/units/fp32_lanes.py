@@ -22,8 +22,8 @@ from narrowgauge.golden.arith.ieee import corners
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import bf16_values
 from narrowgauge.golden.payload import Batch, Field, Payload, join
+from narrowgauge.golden.samples import norm
 from narrowgauge.golden.units.scores import rows_of
-from narrowgauge.golden.units.stimuli import real_rows
 from narrowgauge.golden.units.window import FP32
 
 __all__ = [
@@ -194,14 +194,7 @@ def some_loads(params: Fp32Lanes, rng: np.random.Generator, mode: int, *, every:
     return join(made)
 
 
-def real_tensors(
-    rng: np.random.Generator, lanes: int, blocks: int = 4
-) -> Iterator[tuple[Ints, Ints]]:
-    """Activations as x and weights as g, codes (positions, lanes), of some blocks of channels."""
-    for x, g in real_rows(rng, 24):
-        wide_x, wide_g = (code_of(bf16_values(each)) for each in (x, g))
-        count = min(len(x), len(g))
-        for _ in range(blocks):
-            first = int(rng.integers(0, x.shape[1] - lanes + 1))
-            part = slice(first, first + lanes)
-            yield wide_x[:count, part], wide_g[:count, part]
+def real_tensors(lanes: int) -> Iterator[tuple[Ints, Ints]]:
+    """Codes (positions, lanes) of x and g of the captured layer, a block of channels at a time."""
+    for block in norm.load().blocks(lanes):
+        yield code_of(bf16_values(block.x)), code_of(bf16_values(block.g))

@@ -6,15 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.arith import bfp_pack
-from narrowgauge.golden.formats import bf16_values, vector
-from narrowgauge.golden.formats.element import Overflow, Rounding
+from narrowgauge.golden.formats import bf16_values
 from narrowgauge.golden.payload import Batch, join
-from narrowgauge.golden.units.range_bn import FP10, Blocks, Layer, chunk_of, exponent_offset
+from narrowgauge.golden.samples import norm
+from narrowgauge.golden.units.range_bn import Blocks, Layer, chunk_of, exponent_offset
 from narrowgauge.golden.units.range_bn_gradient import gradients, shifts
 from narrowgauge.golden.units.range_bn_modes import Mode
 from narrowgauge.golden.units.range_bn_passes import constants, statistics
 from narrowgauge.golden.units.stimuli import blocks as transactions
-from narrowgauge.golden.units.stimuli import real_rows
 
 if TYPE_CHECKING:
     from narrowgauge.golden.units.range_bn_array import Params
@@ -29,11 +28,7 @@ def tensors(params: "Params", level: str, seed: int) -> Batch:
     """Passes of a level; every constant is loaded anew after each `last`."""
     rng = np.random.default_rng(seed)
     if level == "real":
-        rows = list(real_rows(rng, 24))
-        made = [
-            _real(params, x, g) for (x, _), (g, _) in zip(rows, rows[1:] + rows[:1], strict=True)
-        ]
-        return join(made)
+        return join(_real(params))
     size = transactions(level, smoke=6_000)
     made = []
     count = 0
@@ -234,14 +229,15 @@ def layer_beats(
     ]
 
 
-def _real(p: "Params", x: npt.NDArray[np.uint16], g: npt.NDArray[np.uint16]) -> Batch:
-    """Activations, and others as their gradients: tokens are positions."""
-    count = min(len(x), len(g))
-    layer = Layer(count=count, chunks=p.chunks)
-    one = vector.encode(FP10, np.ones(1), rounding=Rounding.RNE, overflow=Overflow.SATURATE)
-    gamma, beta = np.repeat(one, p.lanes), np.zeros(p.lanes, np.int64)
-    values = [
-        Blocks.of(bf16_values(each)[:count, : p.lanes], fmt)
-        for each, fmt in ((x, p.forward), (g, p.backward))
-    ]
-    return join(layer_beats(p, layer, values[0], values[1], gamma, beta))
+def _real(p: "Params") -> list[Batch]:
+    """The captured layer, a block of channels after the other, all passes of each."""
+    made = []
+    for block in norm.load().blocks(p.lanes, 1 << p.position_bits):
+        x, g = (
+            Blocks.of(bf16_values(each), fmt)
+            for each, fmt in ((block.x, p.forward), (block.g, p.backward))
+        )
+        layer = Layer(count=len(block.x), chunks=p.chunks)
+        gamma, beta = block.gamma.astype(np.int64), block.beta.astype(np.int64)
+        made += layer_beats(p, layer, x, g, gamma, beta)
+    return made
