@@ -5,7 +5,8 @@ import io
 import json
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
-from importlib import import_module, resources
+from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ def sources(*modules: str) -> str:
     """Digest of the sources of some modules below `narrowgauge`; of a package, all its files."""
     digest = hashlib.sha256()
     for name in modules:
-        path = Path(str(import_module(f"narrowgauge.{name}").__file__))
+        # Found, not imported: what a module needs may not be installed.
+        spec = find_spec(f"narrowgauge.{name}")
+        assert spec is not None
+        path = Path(str(spec.origin))
         found = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
         for file in found:
             digest.update(f"{name}/{file.name}\0".encode() + file.read_bytes())

@@ -4,9 +4,9 @@ A task is one net with one norm and one seed; its result is kept by content, so 
 stopped goes on where it was.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,13 @@ def train(data: str, plan: dict[str, Any]) -> dict[str, Any]:
     return loop.train(loop.Plan(**plan), load(data))
 
 
+def _need_torch() -> None:
+    if find_spec("torch") is None:
+        raise MissingToolError(
+            "package torch is not installed: pip install 'narrowgauge[train]' (the extra `train`)"
+        )
+
+
 def evaluate(
     request: Request,
     *,
@@ -123,10 +130,7 @@ def evaluate(
     `progress` is told of each run that ends. Each run has one thread.
     Raises `MissingToolError` where torch or the data is missing, `UsageError` for bad data.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise MissingToolError(
-            "package torch is not installed: pip install 'narrowgauge[train]' (the extra `train`)"
-        )
+    _need_torch()
     from narrowgauge.golden.training.data import load
 
     store = Cache(output.folder(cache))

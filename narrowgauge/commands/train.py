@@ -7,6 +7,7 @@ from pathlib import Path
 from narrowgauge import output
 from narrowgauge.console import Console
 from narrowgauge.options import Command, count, shared, words
+from narrowgauge.page.build import need_extra
 from narrowgauge.train import NETS, NORMS, Request, evaluate
 
 __all__ = ["COMMANDS", "train"]
@@ -16,6 +17,9 @@ def train(options: argparse.Namespace) -> int:
     """Accuracy by net and norm."""
     if options.record is not None:
         output.folder(Path(options.record).parent)
+    if options.plots is not None:
+        output.folder(options.plots)
+        need_extra("the plot")
     request = Request(
         nets=options.net,
         norms=options.norm,
@@ -32,6 +36,10 @@ def train(options: argparse.Namespace) -> int:
     text = json.dumps(report.to_json(), indent=2)
     if options.record is not None:
         output.record(options.record, text + "\n")
+    if options.plots is not None:
+        from narrowgauge.page.training import files
+
+        output.write(options.plots, files(report.to_json()))
     print(text if options.json else report.to_text())
     return 0
 
@@ -60,6 +68,10 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--rate", type=float, default=0.2, metavar="R", help="largest learning rate")
     shared(sub, "cache")
     sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+    sub.add_argument(
+        "--plots", metavar="DIR",
+        help="write learning curves as training.svg and training.png (needs the extra report)",
+    )  # fmt: skip
 
 
 COMMANDS = (

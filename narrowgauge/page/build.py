@@ -17,7 +17,7 @@ from narrowgauge.page.subjects import Row, Subject, collect
 if TYPE_CHECKING:
     from narrowgauge.page.figure import Figure
 
-__all__ = ["page", "plots", "report"]
+__all__ = ["need_extra", "page", "plots", "report"]
 
 _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 """What the page takes from the bundle; `vega` itself is null in that of vl-convert 1.9."""
@@ -49,7 +49,7 @@ def report(
     """
     from narrowgauge.store import Store
 
-    _need_extra()
+    need_extra("the page")
     rows = Store(store).rows()
     if not rows:
         raise UsageError(f"no results in {str(store)!r}: narrowgauge sweep makes them")
@@ -64,10 +64,11 @@ def report(
     return outputs.write(target, {"index.html": text, **plots(figures)})
 
 
-def _need_extra() -> None:
+def need_extra(what: str) -> None:
+    """Raise `MissingToolError` where the extra `report`, which `what` needs, is not installed."""
     for module in ("altair", "vl_convert"):
         if importlib.util.find_spec(module) is None:
-            raise MissingToolError(f"the page needs {module}: pip install 'narrowgauge[report]'")
+            raise MissingToolError(f"{what} needs {module}: pip install 'narrowgauge[report]'")
 
 
 def _library(rows: Iterable[Row], wanted: str | None) -> str | None:

@@ -1,0 +1,111 @@
+"""Learning curves and accuracies of `narrowgauge train`, as one plot."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from narrowgauge.page import palette
+from narrowgauge.page.vega import data
+
+__all__ = ["NAMES", "curves", "files"]
+
+NAMES = {
+    "bn": "batch norm, FP32",
+    "fp32": "range, FP32",
+    "fp10": "range, FP10",
+    "bfp4": "range, FP10 + BFP, G = 4",
+    "bfp8": "range, FP10 + BFP, G = 8",
+    "bfp16": "range, FP10 + BFP, G = 16",
+}
+"""The norms in words."""
+
+_WIDTH, _HEIGHT, _LOW = 360, 300, 150
+_DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [4, 4], [10, 4])
+
+
+def _losses(net: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Mean loss of the seeds against the share of the training that is done."""
+    rows = []
+    for norm, seeds in runs.items():
+        columns = list(zip(*(run["losses"] for run in seeds), strict=True))
+        epochs = len(seeds[0]["accuracy"])
+        rows += [
+            {
+                "net": net,
+                "norm": NAMES[norm],
+                "x": (index + 0.5) * epochs / len(columns),
+                "y": sum(column) / len(column),
+            }
+            for index, column in enumerate(columns)
+        ]
+    return rows
+
+
+def _accuracies(net: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    return [
+        {"net": net, "norm": NAMES[norm], "x": 100 * run["accuracy"][-1]}
+        for norm, seeds in runs.items()
+        for run in seeds
+    ]
+
+
+def curves(report: Mapping[str, Any]) -> Any:
+    """The chart of a report as `narrowgauge.train.Report.to_json` has it: a column a net."""
+    nets = report["runs"]
+    norms = [name for key, name in NAMES.items() if any(key in runs for runs in nets.values())]
+    # What the others are compared with is in the colour of the text.
+    own = [name for name in norms if name != NAMES["bn"]]
+    colours = ["var(--text)" if n == NAMES["bn"] else palette.hue(own, n) for n in norms]
+    hues = alt.Scale(domain=norms, range=colours)
+    dashes = alt.Scale(domain=norms, range=list(_DASHES[: len(norms)]))
+    legend = alt.Legend(columns=3, symbolSize=500, symbolStrokeWidth=2)
+    columns = []
+    for net, runs in nets.items():
+        rows = _losses(net, runs)
+        epochs = max(len(run["accuracy"]) for seeds in runs.values() for run in seeds)
+        ends = [f([row["y"] for row in rows]) for f in (min, max)]
+        height = alt.Scale(type="log", nice=False, domain=[ends[0] / 1.1, ends[1] * 1.1])
+        loss = (
+            alt.Chart(data(rows))
+            .mark_line(strokeWidth=1.8)
+            .encode(
+                alt.X("x:Q", title="Epochs", scale=alt.Scale(nice=False, domain=[0, epochs])),
+                alt.Y("y:Q", title="Training loss, logarithmic", scale=height),
+                color=alt.Color("norm:N", scale=hues, legend=legend),
+                strokeDash=alt.StrokeDash("norm:N", scale=dashes, legend=legend),
+            )
+            .properties(width=_WIDTH, height=_HEIGHT, title=net)
+        )
+        found = alt.Chart(data(_accuracies(net, runs))).encode(
+            alt.Y("norm:N", title=None, sort=norms)
+        )
+        x = alt.X(
+            "x:Q",
+            title="Accuracy on the test images (%)",
+            scale=alt.Scale(zero=False, nice=False, padding=14),
+            axis=alt.Axis(tickCount=6),
+        )
+        seeds = found.mark_point(size=60, filled=True, opacity=0.7).encode(
+            x, color=alt.Color("norm:N", scale=hues, legend=None)
+        )
+        mean = found.mark_tick(thickness=2, size=20, color="var(--text)").encode(
+            alt.X("mean(x):Q", title="Accuracy on the test images (%)")
+        )
+        below = alt.layer(seeds, mean).properties(width=_WIDTH, height=_LOW)
+        columns.append(alt.vconcat(loss, below, spacing=18))
+    return alt.hconcat(*columns, spacing=30).configure(
+        **palette.CONFIG,
+        title=alt.TitleConfig(color="var(--text)", fontSize=14, anchor="start"),
+    )
+
+
+def files(report: Mapping[str, Any]) -> dict[str, bytes]:
+    """The plot as `training.svg` and `training.png`, on white."""
+    import vl_convert
+
+    paper = palette.on_paper(curves(report).to_dict(format="vega"))
+    return {
+        "training.svg": vl_convert.vega_to_svg(paper).encode(),
+        "training.png": vl_convert.vega_to_png(paper, scale=2),
+    }

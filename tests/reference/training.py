@@ -1,0 +1,102 @@
+"""The tracked trainings, training.json, and the table of docs/training.md made from them.
+
+`python -m tests.reference.training FILE.json` takes what `narrowgauge train --record` has written.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrowgauge.console import markdown
+
+__all__ = ["BEGIN", "DATA", "END", "PAGE", "command", "gap", "load", "main", "mean", "render"]
+
+DATA = Path(__file__).with_name("training.json")
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "training.md"
+BEGIN, END = "<!-- training:begin -->", "<!-- training:end -->"
+
+
+def load() -> dict[str, Any]:
+    """The tracked figures."""
+    data: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
+    return data
+
+
+def _found(data: dict[str, Any], net: str, norm: str) -> list[float]:
+    """Accuracy of each seed after the last epoch, in percent."""
+    return [100 * run["accuracy"][-1] for run in data["runs"][net][norm]]
+
+
+def mean(data: dict[str, Any], net: str, norm: str) -> float:
+    """The mean over the seeds."""
+    return float(np.mean(_found(data, net, norm)))
+
+
+def gap(data: dict[str, Any], net: str, norm: str) -> tuple[float, float]:
+    """The mean difference to `bn` of the same seed, and its standard error."""
+    apart = np.subtract(_found(data, net, norm), _found(data, net, "bn"))
+    return float(apart.mean()), float(apart.std(ddof=1) / np.sqrt(len(apart)))
+
+
+def command(data: dict[str, Any]) -> str:
+    """What makes the record."""
+    c = data["configuration"]
+    return (
+        f"narrowgauge train --data {c['data']} --seeds {c['seeds']} --epochs {c['epochs']} "
+        f"--batch {c['batch']} --rate {c['rate']} --jobs 1 --record build/training.json"
+    )
+
+
+def table(data: dict[str, Any]) -> str:
+    """A row a net and norm."""
+    rows = []
+    for net, norms in data["runs"].items():
+        for norm, runs in norms.items():
+            found = _found(data, net, norm)
+            last = float(np.mean([run["losses"][-1] for run in runs]))
+            row = [net, f"`{norm}`", f"{np.mean(found):.2f}", f"{np.std(found, ddof=1):.2f}"]
+            row += [f"{min(found):.2f} to {max(found):.2f}", "", f"{last:.3f}"]
+            if norm != "bn":
+                row[5] = "{:+.2f} ± {:.2f}".format(*gap(data, net, norm))
+            rows.append(row)
+    head = ("net", "norm", "accuracy %", "deviation", "seeds", "over `bn`", "last loss")
+    c = data["configuration"]
+    sizes = ", ".join(
+        f"{net} {next(iter(norms.values()))[0]['parameters']}"
+        for net, norms in data["runs"].items()
+    )
+    steps = next(iter(data["runs"].values()))["bn"][0]["steps"]
+    said = (
+        f"{c['data']}: {c['images']} images, {c['epochs']} epoch{'s' * (c['epochs'] > 1)} in "
+        f"{steps} steps of {c['batch']}, largest learning rate {c['rate']}; accuracy on all "
+        f"{c['test_images']} test images, mean over {c['seeds']} seeds. Over `bn`: mean difference "
+        "of runs with the same seed, and its standard error. Last loss: mean over the last "
+        f"twentieth of an epoch. Parameters: {sizes}. torch {c['torch']}, NumPy {c['numpy']}, one "
+        "thread."
+    )
+    return f"{markdown(head, rows)}\n\n{said}\n\n    {command(data)}"
+
+
+def render(data: dict[str, Any], page: str) -> str:
+    """The page with its table."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table(data)}\n{END}{rest.partition(END)[2]}"
+
+
+def main(paths: Sequence[str]) -> None:
+    """Take a recorded file into the tracked one and into the page."""
+    (path,) = paths
+    data = json.loads(Path(path).read_text(encoding="utf-8"))
+    for norms in data["runs"].values():
+        for run in (run for runs in norms.values() for run in runs):
+            run["losses"] = [round(loss, 5) for loss in run["losses"]]
+    DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render(data, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
