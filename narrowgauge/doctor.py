@@ -162,6 +162,12 @@ _CHECKS: tuple[tuple[str, Need, Callable[[], str | None], str], ...] = (
         "for report: pip install 'narrowgauge[report]'",
     ),
     (
+        "torch",
+        "optional",
+        lambda: _module("torch", "torch"),
+        "for train: pip install 'narrowgauge[train]'",
+    ),
+    (
         "opensta",
         "optional",
         lambda: _tool("sta", "-version"),

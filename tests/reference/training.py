@@ -1,6 +1,7 @@
-"""The tracked trainings, training.json, and the table of docs/training.md made from them.
+"""The tracked trainings, training.json, and the tables of docs/training.md made from them.
 
-`python -m tests.reference.training FILE.json` takes what `narrowgauge train --record` has written.
+`python -m tests.reference.training FILE.json ...` takes what `narrowgauge train --record` has
+written, a table a file.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from narrowgauge.console import markdown
+from narrowgauge.train import NETS, NORMS
 
 __all__ = ["BEGIN", "DATA", "END", "PAGE", "command", "gap", "load", "main", "mean", "render"]
 
@@ -20,9 +22,9 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "training.md"
 BEGIN, END = "<!-- training:begin -->", "<!-- training:end -->"
 
 
-def load() -> dict[str, Any]:
-    """The tracked figures."""
-    data: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
+def load() -> list[dict[str, Any]]:
+    """The tracked reports."""
+    data: list[dict[str, Any]] = json.loads(DATA.read_text(encoding="utf-8"))
     return data
 
 
@@ -45,10 +47,13 @@ def gap(data: dict[str, Any], net: str, norm: str) -> tuple[float, float]:
 def command(data: dict[str, Any]) -> str:
     """What makes the record."""
     c = data["configuration"]
-    return (
-        f"narrowgauge train --data {c['data']} --seeds {c['seeds']} --epochs {c['epochs']} "
-        f"--batch {c['batch']} --rate {c['rate']} --jobs 1 --record build/training.json"
-    )
+    words = ["narrowgauge train --data", c["data"]]
+    norms = next(iter(data["runs"].values()))
+    for option, given, known in (("net", data["runs"], NETS), ("norm", norms, NORMS)):
+        if tuple(given) != known:
+            words.append(f"--{option} {','.join(given)}")
+    words += [f"--{name} {c[name]}" for name in ("seeds", "epochs", "batch", "rate")]
+    return " ".join([*words, "--jobs 1 --record build/training.json"])
 
 
 def table(data: dict[str, Any]) -> str:
@@ -81,21 +86,21 @@ def table(data: dict[str, Any]) -> str:
     return f"{markdown(head, rows)}\n\n{said}\n\n    {command(data)}"
 
 
-def render(data: dict[str, Any], page: str) -> str:
-    """The page with its table."""
+def render(reports: Sequence[dict[str, Any]], page: str) -> str:
+    """The page with its tables."""
     before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table(data)}\n{END}{rest.partition(END)[2]}"
+    tables = "\n\n".join(table(report) for report in reports)
+    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
 
 
 def main(paths: Sequence[str]) -> None:
-    """Take a recorded file into the tracked one and into the page."""
-    (path,) = paths
-    data = json.loads(Path(path).read_text(encoding="utf-8"))
-    for norms in data["runs"].values():
+    """Take recorded files into the tracked one and into the page."""
+    reports = [json.loads(Path(path).read_text(encoding="utf-8")) for path in paths]
+    for norms in (norms for report in reports for norms in report["runs"].values()):
         for run in (run for runs in norms.values() for run in runs):
             run["losses"] = [round(loss, 5) for loss in run["losses"]]
-    DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(render(data, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    DATA.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render(reports, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
