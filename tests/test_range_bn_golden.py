@@ -180,6 +180,16 @@ def test_dead_channel() -> None:
     assert run.dx.codes[:, [0, 3]].any()
 
 
+def test_a_dead_channel_takes_nothing_from_its_block() -> None:
+    """Its neighbours' dx have all bits of gamma s, whatever their deviations."""
+    x, g = RNG.standard_normal((500, 4)) * 64, RNG.standard_normal((500, 4))
+    x[:, 1] = 0
+    run = Run(RangeBn(), x, g, np.ones(4), np.zeros(4))
+    assert (run.made.slope[[0, 2, 3]] >= 1 << (run.params.precision - 3)).all()
+    assert not run.dx.codes[:, 1].any()
+    assert (run.y.values()[:, 1] == 0).all()
+
+
 def test_ties_take_the_first() -> None:
     """Many equal extremes, as with few mantissa bits: the first in scan order."""
     x = RNG.integers(-3, 4, (64, 4)).astype(float)

@@ -1,6 +1,6 @@
 """Two small nets for grey images of 28 x 28 and ten classes, with torch's batch normalisation.
 
-`resnet` has three residual blocks, `mobilenet` four pairs of depthwise and 1 x 1 convolutions.
+`resnet` has three residual blocks, `mobilenet` three pairs of depthwise and 1 x 1 convolutions.
 Weights are drawn from torch's generator: seed it first.
 """
 

@@ -22,6 +22,7 @@ from narrowgauge.golden.units.range_bn import (
 from narrowgauge.golden.units.window import FP32
 
 __all__ = [
+    "CONSTANT",
     "Constants",
     "Statistics",
     "coarsest",
@@ -33,6 +34,10 @@ __all__ = [
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+
+CONSTANT = 40
+"""The exponent of a channel that is constant: above that of any other."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +90,7 @@ class Constants:
 
     Parameters
     ----------
-    exponent : e
+    exponent : e; `CONSTANT` in a channel that is
     mean : mu in the unit 2**(e - fraction), clipped
     scale : s_q; s = s_q 2**-(precision + e). 0 in a channel that is constant
     gain : gamma s in 2**(unit + fraction - precision - e)
@@ -132,7 +137,8 @@ def constants(
     divisor |= np.where(length <= P + 3, product << np.clip(P + 3 - length, 0, 62), 0)
     scale = np.minimum((1 << (2 * P + 2)) // np.maximum(divisor, 1), (1 << P) - 1)
     scale = np.where(stats.spread == 0, 0, scale)
-    exponent = np.where(stats.spread == 0, 0, exponent)
+    # A constant channel makes no unit coarser than its neighbours need it.
+    exponent = np.where(stats.spread == 0, CONSTANT, exponent)
 
     inverse, shift = layer.inverse
     mean = rounded_shift(stats.total * inverse, shift + exponent - f - unit)
