@@ -19,8 +19,8 @@ ends at `chunk_last` and at `last`. With mu, R, s, c, K and N of docs/range_bn.m
 
 Pair 0 of words is shift and gain, pair 1 offset and total, pair 2 the positions of the largest and
 of the least value, the low bits of u and v. Positions count beats of values of modes 1 and 3 from
-the last one that had `last`, modulo 2^position_bits. A chunk begins after a load and after its
-end. Where both positions are equal, the chunk is constant and the offset cancels.
+the last load of pair 0, modulo 2^position_bits. A chunk begins after a load and after its end.
+Where both positions are equal, the chunk is constant and the offset cancels.
 
 Values are in the order of IEEE 754-2019, 5.10: -0 is less than +0, and NaN lies beyond Inf, so that
 a NaN becomes an extreme, and the range NaN. Of equal extremes the first position counts.
@@ -108,13 +108,13 @@ def ordered(codes: Ints) -> Ints:
 def positions(params: Params, batch: Batch) -> Ints:
     """The position of each beat of values of modes 1 and 3."""
     made, here, mode = [], 0, 0
-    fields = (batch[name].tolist() for name in ("load", "mode", "last"))
-    for load, each, last in zip(*fields, strict=True):
+    for load, each in zip(batch["load"].tolist(), batch["mode"].tolist(), strict=True):
         made.append(here)
         if load:
             mode = each
+            here = 0 if load & 1 else here
         elif mode & 1:
-            here = 0 if last else (here + 1) % (1 << params.position_bits)
+            here = (here + 1) % (1 << params.position_bits)
     return np.array(made, np.int64)
 
 

@@ -63,7 +63,7 @@ class Fp32Bn(Fp32LanesUnit):
         d, w, product, addend = map(word, ("d", "w", "product", "addend"))
 
         shifted = fp32_add(m, u, shift, "shift_add")
-        sloped = fp32_multiply(m, v & (~c.sums).replicate(32), slope, "slope_product")
+        sloped = fp32_multiply(m, v & (~c.sums).replicate(32), slope, "slope_multiply")
         with m.If(c.load[0]):
             m.d.sync += shift.eq(u)
         with m.If(c.load[0] | (c.take & c.sums & ~c.mode[0])):
@@ -75,7 +75,7 @@ class Fp32Bn(Fp32LanesUnit):
         with m.If(c.take & ~c.sums):
             m.d.sync += w.eq(sloped)
 
-        made = fp32_multiply(m, Mux(c.mode[0], d, gain), d, "product")
+        made = fp32_multiply(m, Mux(c.mode[0], d, gain), d, "gain_multiply")
         raised = fp32_add(m, Mux(c.sums, v, w), offset, "offset_add")
         with m.If(c.leave[0]):
             m.d.sync += product.eq(made)

@@ -174,78 +174,77 @@ class Fp32BnConstants(StreamUnit):
             self.o.payload.first.eq(kept),
             self.o.payload.second.eq(result),
         ]
-        with m.Switch(state):
-            with m.Case(_State.IDLE):
-                m.d.sync += [
-                    digits.eq(Cat(Const(0, 2), a.significand)),
-                    other.eq(b.significand),
-                    rest.eq(0),
-                    sticky.eq(0),
-                    count.eq(Mux(does.divides | does.roots, 25, 23)),
-                    exponent.eq(
-                        Mux(
-                            does.roots,
-                            b.exponent,
-                            a.exponent + Mux(does.divides, 127 - b.exponent, b.exponent - 126),
-                        )
-                    ),
-                ]
-                with m.If(self.i.valid):
-                    m.d.sync += state.eq(Mux(does.adds | apart, _State.WRITE, _State.ALIGN))
-            with m.Case(_State.ALIGN):
-                with m.If(aligned):
-                    m.d.sync += state.eq(_State.RUN)
-                    with m.If(does.divides):
-                        m.d.sync += rest.eq(digits[2:])
-                    with m.If(does.roots):
-                        # The power of two of an odd field is even, and the first bits are 01.
-                        m.d.sync += exponent.eq(((exponent + 1) >> 1) + 63)
-                        with m.If(~exponent[0]):
-                            m.d.sync += other.eq(other << 1)
-                    with m.If(does.divides | does.roots):
-                        m.d.sync += digits.eq(0)
-                with m.Else():
-                    # A product of two subnormals vanishes, whatever its exponent.
-                    m.d.sync += exponent.eq(
-                        Mux(does.divides & ~other[23], exponent + digits[25], exponent - 1)
+        with m.If(state == _State.IDLE):
+            m.d.sync += [
+                digits.eq(Cat(Const(0, 2), a.significand)),
+                other.eq(b.significand),
+                rest.eq(0),
+                sticky.eq(0),
+                count.eq(Mux(does.divides | does.roots, 25, 23)),
+                exponent.eq(
+                    Mux(
+                        does.roots,
+                        b.exponent,
+                        a.exponent + Mux(does.divides, 127 - b.exponent, b.exponent - 126),
                     )
-                    with m.If(~other[23]):
-                        m.d.sync += other.eq(other << 1)
-                    with m.If(~digits[25]):
-                        m.d.sync += digits.eq(digits << 1)
-            with m.Case(_State.RUN):
-                m.d.sync += [rest.eq(rest_next), count.eq(count - 1)]
-                with m.If(does.divides | does.roots):
-                    m.d.sync += [digits.eq(Cat(bit, digits)), sticky.eq(rest_next.any())]
-                with m.Else():
-                    m.d.sync += [digits.eq(digits >> 1), sticky.eq(sticky | lost)]
+                ),
+            ]
+            with m.If(self.i.valid):
+                m.d.sync += state.eq(Mux(does.adds | apart, _State.WRITE, _State.ALIGN))
+        with m.If(state == _State.ALIGN):
+            with m.If(aligned):
+                m.d.sync += state.eq(_State.RUN)
+                with m.If(does.divides):
+                    m.d.sync += rest.eq(digits[2:])
                 with m.If(does.roots):
-                    m.d.sync += other.eq(other << 2)
-                with m.If(count == 0):
-                    m.d.sync += state.eq(_State.PLACE)
-                    with m.If(~(does.divides | does.roots)):
-                        m.d.sync += digits.eq(rest_next)
-            with m.Case(_State.PLACE):
-                with m.If(placed):
-                    m.d.sync += state.eq(_State.WRITE)
-                with m.Elif(exponent < 1):
-                    m.d.sync += [
-                        digits.eq(digits >> 1),
-                        sticky.eq(sticky | digits[0]),
-                        exponent.eq(exponent + 1),
-                    ]
-                with m.Else():
-                    m.d.sync += [digits.eq(digits << 1), exponent.eq(exponent - 1)]
-            with m.Case(_State.WRITE):
+                    # The power of two of an odd field is even, and the first bits are 01.
+                    m.d.sync += exponent.eq(((exponent + 1) >> 1) + 63)
+                    with m.If(~exponent[0]):
+                        m.d.sync += other.eq(other << 1)
+                with m.If(does.divides | does.roots):
+                    m.d.sync += digits.eq(0)
+            with m.Else():
+                # A product of two subnormals vanishes, whatever its exponent.
+                m.d.sync += exponent.eq(
+                    Mux(does.divides & ~other[23], exponent + digits[25], exponent - 1)
+                )
+                with m.If(~other[23]):
+                    m.d.sync += other.eq(other << 1)
+                with m.If(~digits[25]):
+                    m.d.sync += digits.eq(digits << 1)
+        with m.If(state == _State.RUN):
+            m.d.sync += [rest.eq(rest_next), count.eq(count - 1)]
+            with m.If(does.divides | does.roots):
+                m.d.sync += [digits.eq(Cat(bit, digits)), sticky.eq(rest_next.any())]
+            with m.Else():
+                m.d.sync += [digits.eq(digits >> 1), sticky.eq(sticky | lost)]
+            with m.If(does.roots):
+                m.d.sync += other.eq(other << 2)
+            with m.If(count == 0):
+                m.d.sync += state.eq(_State.PLACE)
+                with m.If(~(does.divides | does.roots)):
+                    m.d.sync += digits.eq(rest_next)
+        with m.If(state == _State.PLACE):
+            with m.If(placed):
+                m.d.sync += state.eq(_State.WRITE)
+            with m.Elif(exponent < 1):
                 m.d.sync += [
-                    result.eq(Mux(does.adds, adder.o, code)),
-                    state.eq(Mux(does.final, _State.DONE, _State.IDLE)),
-                    step.eq(Mux(does.final, 0, step + 1)),
+                    digits.eq(digits >> 1),
+                    sticky.eq(sticky | digits[0]),
+                    exponent.eq(exponent + 1),
                 ]
-                with m.If(does.keeps):
-                    m.d.sync += kept.eq(code)
-            with m.Case(_State.DONE), m.If(self.o.ready):
-                m.d.sync += state.eq(_State.IDLE)
+            with m.Else():
+                m.d.sync += [digits.eq(digits << 1), exponent.eq(exponent - 1)]
+        with m.If(state == _State.WRITE):
+            m.d.sync += [
+                result.eq(Mux(does.adds, adder.o, code)),
+                state.eq(Mux(does.final, _State.DONE, _State.IDLE)),
+                step.eq(Mux(does.final, 0, step + 1)),
+            ]
+            with m.If(does.keeps):
+                m.d.sync += kept.eq(code)
+        with m.If((state == _State.DONE) & self.o.ready):
+            m.d.sync += state.eq(_State.IDLE)
         return m
 
     def _iterate(

@@ -65,8 +65,10 @@ class Fp32RangeBn(Fp32LanesUnit):
         with m.Elif(c.take):
             m.d.sync += start.eq(c.end)
         # Values are compared with extremes where they come in, positions a stage later.
-        with m.If(Mux(statistics, c.take, c.leave[0] & propagates)):
-            m.d.sync += position.eq(Mux(Mux(statistics, beat.last, c.last[0]), 0, position + 1))
+        with m.If(c.load[0]):
+            m.d.sync += position.eq(0)
+        with m.Elif(Mux(statistics, c.take, c.leave[0] & propagates)):
+            m.d.sync += position.eq(position + 1)
         for i in range(self._lanes):
             m.submodules[f"lane{i}"] = lane = Module()
             self._lane(lane, c, i, statistics, propagates, start, position)
@@ -117,7 +119,7 @@ class Fp32RangeBn(Fp32LanesUnit):
         with m.If(c.enter):
             m.d.sync += d.eq(shifted)
         factor = chosen(m, f"lane{i}_factor", (~statistics, gain), (statistics, Const(_ONE, 32)))
-        made = fp32_multiply(m, factor, d, "product")
+        made = fp32_multiply(m, factor, d, "gain_multiply")
         top, bottom = Signal(name=f"lane{i}_top"), Signal(name=f"lane{i}_bottom")
         m.d.comb += [top.eq(position == largest), bottom.eq(position == least)]
         with m.If(c.leave[0]):
