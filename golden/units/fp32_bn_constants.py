@@ -149,7 +149,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     """Ordinary sums, corners with corners, any codes, and results about the least and largest."""
     rng = np.random.default_rng(seed)
     if level == "real":
-        return _real(params, rng)
+        return _real(params)
     size = transactions(level, smoke=3_000)
     edge = corners(FP32)
     ordinary = {name: code_of(rng.normal(0, 30, size)) for name in _NAMES}
@@ -173,8 +173,8 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     return made
 
 
-def _real(params: Params, rng: np.random.Generator) -> Batch:
-    """Sums of activations, and what follows from them, with gamma = 1."""
+def _real(params: Params) -> Batch:
+    """Sums of the captured layer, and what follows from them, with gamma = 1."""
     parts: list[Batch] = []
     for x, g in real_tensors(16):
         left, right = value_of(x), value_of(g)
