@@ -7,8 +7,6 @@ one adder, moves the result to its exponent, and rounds it; sums have an adder o
     product     rest = (rest + multiplicand or 0) / 2      bits out of `digits`, lowest first
     quotient    rest = 2 (rest - divisor), or 2 rest       bits into `digits`
     root        rest = 4 rest + next two bits of the radicand - (4 root + 1), or without that
-
-Multiplicand, divisor and radicand are in `other`.
 """
 
 from enum import IntEnum
@@ -42,8 +40,7 @@ class _State(IntEnum):
 class _Step:
     """What the step of a mode does, decoded.
 
-    Every mode begins with a quotient by n. Steps, of mean, scale and gradient:
-
+    Every mode begins with a quotient by n. Steps of mean, scale and gradient:
         0      x / n             x / n             y / n
         1                        + epsilon         a (first)
         2                        root              x / n
@@ -101,10 +98,9 @@ class Fp32BnConstants(StreamUnit):
         """Operands, states, adder, result."""
         m = Module()
         beat = self.i.payload
-        state, step = Signal(_State), Signal(3)
+        state, step, left, right = Signal(_State), Signal(3), Signal(32), Signal(32)
         does = _Step(m, step, beat.mode)
         result, kept = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        left, right = Signal(32), Signal(32)
         m.d.comb += [
             left.eq(
                 (beat.x & does.x.replicate(32))
@@ -116,8 +112,7 @@ class Fp32BnConstants(StreamUnit):
             right.eq(Mux(does.by_n, beat.n, result)),
         ]
         a, b = _Operand(m, left, "left"), _Operand(m, right, "right")
-        sign, nan, infinite, zero = Signal(), Signal(), Signal(), Signal()
-        apart = Signal()
+        sign, nan, infinite, zero, apart = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             sign.eq((~does.roots & a.sign) ^ b.sign ^ does.negates),
             nan.eq(
@@ -163,10 +158,10 @@ class Fp32BnConstants(StreamUnit):
             name="result",
         )
         m.submodules.epsilon_add = adder = FpAdd(AddParams(exp_bits=8, man_bits=23))
-        m.d.comb += [adder.a.eq(result), adder.b.eq(self._epsilon)]
-
         aligned, placed = Signal(), Signal()
         m.d.comb += [
+            adder.a.eq(result),
+            adder.b.eq(self._epsilon),
             aligned.eq(other[23] & digits[25]),
             placed.eq(Mux(digits[25], exponent >= 1, exponent == 1)),
             self.o.valid.eq(state == _State.DONE),
@@ -252,9 +247,8 @@ class Fp32BnConstants(StreamUnit):
     ) -> tuple[Signal, Signal, Signal]:
         """The next rest, the bit of a quotient or root, and what a product drops."""
         base, term = Signal(29), Signal(29)
-        total = Signal(30)
+        total, following = Signal(30), Signal(27)
         down, bit, lost = Signal(), Signal(), Signal()
-        following = Signal(27)
         m.d.comb += [
             down.eq(does.divides | does.roots),
             base.eq(Mux(does.roots, Cat(other[23:25], rest), rest)),
