@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import Overflow, Rounding, vector
 from narrowgauge.golden.units.range_bn import (
     ROOM,
     Blocks,
@@ -28,7 +27,15 @@ from narrowgauge.golden.units.range_bn import (
     rounded_shift,
 )
 from narrowgauge.golden.units.range_bn_passes import Constants, Statistics
-from narrowgauge.golden.units.window import FP32
+from narrowgauge.golden.units.range_bn_steps import (
+    ABOVE,
+    GUARD,
+    centred,
+    factor,
+    fp32,
+    patch,
+    taken_off,
+)
 
 __all__ = [
     "ABOVE",
@@ -45,9 +52,6 @@ __all__ = [
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-GUARD, ABOVE = 2, 2
-"""Bits of mean and patch below the window's unit, and of the patch above the window."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,11 +94,9 @@ def gathered(
     params: RangeBn, made: Constants, base: int, total: Ints, moment: Ints, clipped: Bools
 ) -> Gradients:
     """The first pass's answer from its sums, see `Gradients`."""
-    product = moment - rounded_shift(total * made.mean, params.gradient_window)
-    # In a constant channel what is left is the rounding of mu, and no gradient.
-    product = np.where(made.scale == 0, 0, product)
+    product = centred(params.gradient_window, total, moment, made.scale, made.mean)
     units = np.array([[1 - params.gradient_window], [1 - params.fraction - params.precision]])
-    dbeta, dgamma = _fp32(np.stack([total, product * made.scale]), base + units)
+    dbeta, dgamma = fp32(np.stack([total, product * made.scale]), base + units)
     return Gradients(
         base=base,
         total=total,
@@ -117,17 +119,6 @@ def moments(params: RangeBn, exponent: Ints, base: npt.ArrayLike, x: Blocks, g: 
     return np.where(codes < 0, -moved, moved)
 
 
-def _fp32(values: Ints, unit: Ints) -> Ints:
-    return vector.round_pack(
-        FP32,
-        values < 0,
-        np.abs(values),
-        unit,
-        rounding=Rounding.RNE,
-        overflow=Overflow.NONFINITE,
-    )
-
-
 def shifts(params: RangeBn, layer: Layer, made: Constants, sums: Gradients) -> tuple[Ints, Ints]:
     """What the mean of g takes off, and what the patch takes off at the largest; (channels,).
 
@@ -136,15 +127,13 @@ def shifts(params: RangeBn, layer: Layer, made: Constants, sums: Gradients) -> t
     inverse, shift = layer.inverse
     mean = rounded_shift(sums.total * inverse, shift - GUARD)
     # Of (c / K) dgamma, c has 16 bits, s the precision, and the sum the fraction.
-    factor = rounded_shift(made.scale * layer.c, 16)
-    chunk_bits = params.chunks.bit_length() - 1
-    window = params.gradient_window + GUARD
-    down = params.fraction + params.precision + chunk_bits - window
-    patch = rounded_shift(sums.product * factor, down)
-    most = (1 << (window + ABOVE)) - 1
-    patch = np.clip(patch, -most, most)
-    right = params.precision + window - params.product
-    return rounded_shift(made.slope * mean, right), rounded_shift(made.slope * patch, right)
+    window, product = params.gradient_window, params.product
+    right = params.fraction + params.precision + params.chunks.bit_length() - 1 - window
+    extreme = patch(sums.product, factor(made.scale, layer.c), right, window)
+    off, at_extreme = (
+        taken_off(params.precision, window, product, made.slope, each) for each in (mean, extreme)
+    )
+    return off, at_extreme
 
 
 def sloped(params: RangeBn, base: npt.ArrayLike, slope: Ints, g: Blocks) -> Ints:

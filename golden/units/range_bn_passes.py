@@ -9,7 +9,6 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import FloatFormat, vector
 from narrowgauge.golden.units.range_bn import (
     FP10,
-    REACH,
     ROOM,
     Blocks,
     Layer,
@@ -17,12 +16,13 @@ from narrowgauge.golden.units.range_bn import (
     blocks_of,
     place,
     place_product,
-    rounded_shift,
 )
+from narrowgauge.golden.units.range_bn_steps import CONSTANT, affine, centre, deviation
 from narrowgauge.golden.units.window import FP32
 
 __all__ = [
     "CONSTANT",
+    "MOST_EPSILON",
     "Constants",
     "Statistics",
     "coarsest",
@@ -36,8 +36,8 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-CONSTANT = 40
-"""The exponent of a channel that is constant: above that of any other."""
+MOST_EPSILON = (1 << 48) - 1
+"""The largest epsilon in the unit of c R; a layer's is below, but for a window far below 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,51 +126,21 @@ def constants(
     """
     P, f = params.precision, params.fraction
     unit = stats.base + 1 - params.window
-    chunk_bits = params.chunks.bit_length() - 1
-    # c R + eps, in 2**-(16 + chunk bits) of the window's unit.
-    epsilon = round(layer.epsilon * 2.0 ** (16 + chunk_bits - unit))
-    product = stats.spread * layer.c + min(epsilon, 1 << 48)
-    length = vector.bit_length(product)
-    exponent = length - 1 - 16 - chunk_bits + unit
-    # Three more bits than s has, cut off.
-    divisor = np.where(length > P + 3, product >> np.clip(length - P - 3, 0, 62), 0)
-    divisor |= np.where(length <= P + 3, product << np.clip(P + 3 - length, 0, 62), 0)
-    scale = np.minimum((1 << (2 * P + 2)) // np.maximum(divisor, 1), (1 << P) - 1)
-    scale = np.where(stats.spread == 0, 0, scale)
-    # A constant channel makes no unit coarser than its neighbours need it.
-    exponent = np.where(stats.spread == 0, CONSTANT, exponent)
-
+    # c R + eps is in 2**-(16 + chunk bits) of the window's unit.
+    place_of = unit - 16 - (params.chunks.bit_length() - 1)
+    epsilon = min(round(layer.epsilon * 2.0**-place_of), MOST_EPSILON)
+    exponent, scale = deviation(P, stats.spread, layer.c, epsilon, place_of)
     inverse, shift = layer.inverse
-    mean = rounded_shift(stats.total * inverse, shift + exponent - f - unit)
-    most = (1 << (f + ROOM)) - 1
-    mean = np.clip(mean, -most, most)
-
-    negative, significand, place_of = _decoded(FP10, gamma, "gamma")
-    minus, fraction, at = _decoded(FP32, beta, "beta")
-    # gamma s in units of 2**(gamma's - P - 1) / 2**e: its five bits and the P of s.
-    exact = significand * scale
-    gamma_exponent = place_of + 4
-    reach = vector.bit_length(fraction) - 1 + at
-    grid = np.where(fraction > 0, np.maximum(gamma_exponent, reach - REACH), gamma_exponent)
-    grid = coarsest(grid, params.group)
-    gain = rounded_shift(exact, 5 + grid - gamma_exponent)
-    slope_unit = coarsest(gamma_exponent + 1 - P - exponent, params.group)
-    slope = rounded_shift(exact, 5 + slope_unit - (gamma_exponent + 1 - P - exponent))
-    unit_of = grid + 1 - f
-    sign = 1 - 2 * negative
-    beyond = (1 << (f + REACH + 2)) - 1
-    shift_of = (1 - 2 * minus) * np.minimum(rounded_shift(fraction, unit_of - at), beyond)
-    offset = shift_of - rounded_shift(sign * gain * mean, P)
-    return Constants(
-        exponent=exponent,
-        mean=mean,
-        scale=scale,
-        gain=sign * gain,
-        offset=offset,
-        unit=unit_of,
-        slope=sign * slope,
-        slope_unit=slope_unit,
+    mean = centre(f, scale, stats.total, inverse, shift + exponent - f - unit)
+    made = affine(
+        P,
+        f,
+        (exponent, scale, mean),
+        _decoded(FP10, gamma, "gamma"),
+        _decoded(FP32, beta, "beta"),
+        lambda units: coarsest(units, params.group),
     )
+    return Constants(exponent=exponent, mean=mean, scale=scale, **made)
 
 
 def _decoded(fmt: FloatFormat, codes: npt.ArrayLike, name: str) -> tuple[Ints, Ints, Ints]:
