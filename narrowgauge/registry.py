@@ -331,6 +331,18 @@ ENTRIES: tuple[Entry, ...] = (
             },
         },
     ),
+    Entry(
+        name="range_bn_constants",
+        layer="units",
+        points={
+            "g4": {},
+            "g1": {"group": 1},
+            "g2": {
+                **{"group": 2, "window": 10, "gradient_window": 8, "fraction": 8},
+                **{"precision": 7, "chunks": 4, "position_bits": 6},
+            },
+        },
+    ),
     Entry(name="word_pack", layer="units", points=_MEMORY),
     Entry(name="word_unpack", layer="units", points=_MEMORY),
     Entry(

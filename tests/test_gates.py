@@ -38,6 +38,7 @@ UNITS = [
     *registry.points("range_bn_statistics/g2_l2", channels=4),
     *registry.points("range_bn_normalize/g2_l2", channels=4),
     *registry.points("range_bn_array/g2_l2"),
+    *registry.points("range_bn_constants/g2"),
     *registry.points("word_pack/e3m2_k2_w16"),
     *registry.points("word_unpack/e3m2_k2_w16"),
     *registry.points("fp32_bn/l2", lanes=1),
