@@ -11,8 +11,7 @@ import pytest
 from narrowgauge.train import NETS, NORMS
 from tests.reference import training
 
-REPORTS = training.load() if training.DATA.is_file() else []
-tracked = pytest.mark.skipif(not REPORTS, reason="no tests/reference/training.json yet")
+REPORTS = training.load()
 
 
 def report(norms: tuple[str, ...] = NORMS, epochs: int = 1) -> dict[str, Any]:
@@ -72,13 +71,11 @@ def test_the_range_exceeds_the_deviation() -> None:
     assert f"a gamma of {1 / factor:.1f}" in text
 
 
-@tracked
 def test_the_page_shows_them() -> None:
     page = training.PAGE.read_text(encoding="utf-8")
     assert page == training.render(REPORTS, page), "python -m tests.reference.training FILE.json"
 
 
-@tracked
 def test_what_was_measured() -> None:
     assert tuple(REPORTS[0]["runs"]) == NETS
     assert all(tuple(norms) == NORMS for norms in REPORTS[0]["runs"].values())
@@ -94,7 +91,6 @@ def test_what_was_measured() -> None:
                 assert all(len(run["accuracy"]) == known["epochs"] for run in runs)
 
 
-@tracked
 @pytest.mark.parametrize("net", NETS)
 def test_golden_arithmetic_costs_little_over_the_unrounded_range(net: str) -> None:
     """Rounding to FP10 and BFP, apart from what the range does in place of the deviation."""
