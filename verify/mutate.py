@@ -22,6 +22,8 @@ def break_design(rtlil: str, seed: int) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (fault,) = faults.sample(faults.flat(rtlil, folder), 1, seed, folder)
-        commands = [f"mutate {fault.command}", "opt_clean", "write_verilog -noattr out.v"]
+        # A fault may make two cases true of which one was: Verilator would stop there.
+        commands = [f"mutate {fault.command}", "pmuxtree", "opt_clean"]
+        commands.append("write_verilog -noattr out.v")
         yosys.run(["read_rtlil flat.il", *commands], folder)
         return f"// mutate {fault.command}\n{(folder / 'out.v').read_text()}"
