@@ -23,13 +23,19 @@ SMALL: dict[str, Any] = {
     **{"group": 2, "window": 10, "gradient_window": 8, "fraction": 8},
     **{"precision": 7, "chunks": 4, "position_bits": 6},
 }
+SHORT: dict[str, Any] = {
+    **{"window": 20, "gradient_window": 8, "fraction": 6, "precision": 6},
+    **{"chunks": 16, "position_bits": 4},
+}
 WIDE: dict[str, Any] = {
     **{"group": 8, "window": 20, "gradient_window": 18, "fraction": 12},
     **{"precision": 14, "chunks": 16, "position_bits": 10},
 }
 
 
-@pytest.mark.parametrize("changed", [{}, {"group": 1}, SMALL], ids=["g4", "g1", "g2"])
+@pytest.mark.parametrize(
+    "changed", [{}, {"group": 1}, SMALL, SHORT], ids=["g4", "g1", "g2", "short"]
+)
 def test_every_bit_in_fractions(changed: dict[str, Any]) -> None:
     params = Params(**changed)
     batch = vectors(params, "smoke", 7)

@@ -134,7 +134,7 @@ def _tensor(params: Channels, rng: np.random.Generator) -> Batch:
     """A tensor of a block or more, forward and backward."""
     p = params
     channels = p.group * int(rng.integers(1, max(4, 16 // p.group)))
-    chunks = 1 << int(rng.integers(0, p.chunk_bits + 1))
+    chunks = 1 << int(rng.integers(0, min(p.chunk_bits, p.position_bits - 1) + 1))
     most = min(1 << p.position_bits, 300)
     layer = Layer(
         count=int(rng.integers(min(2 * chunks, most), most + 1)),
@@ -217,7 +217,8 @@ def _real(params: Channels) -> list[Batch]:
     """The captured layer, a block of channels after the other."""
     made = []
     for block in norm.load().blocks(params.group, 1 << params.position_bits):
-        layer = Layer(count=len(block.x), chunks=params.chunks)
+        count = len(block.x)
+        layer = Layer(count=count, chunks=min(params.chunks, count // 2))
         x, g = (bf16_values(each).astype(np.float64) for each in (block.x, block.g))
         gamma, beta = block.gamma.astype(np.int64), block.beta.astype(np.int64)
         made.append(_both(params, layer, x, g, gamma, beta))

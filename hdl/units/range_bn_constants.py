@@ -6,8 +6,8 @@
 The first word of the ring is the channel that is worked on. Operands are the fields of the beat,
 which is taken when its channel is done, so that they need no registers.
 
-Forward a channel takes 37 + P cycles, and 9 more to be answered; a block one more, and one for each
-channel that it is short of. Backward a channel takes 22 + 3 P cycles.
+Forward a channel takes 37 + P cycles, and 11 + P to be answered; a block one more, and one for each
+channel that it is short of. Backward a channel takes 50 + f + 4 P cycles.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
