@@ -91,6 +91,18 @@ class BFP:
         """A code is worth code * 2**-fraction_bits of the scale."""
         return self.mantissa_bits - 1
 
+    def beat(self, lanes: int, prefix: str = "") -> tuple[Field, Field]:
+        """Fields of so many elements side by side, a multiple of k: codes, and a scale a block."""
+        return (
+            Field(
+                name=f"{prefix}codes",
+                width=self.element.width,
+                count=lanes,
+                encoding="sign_magnitude",
+            ),
+            Field(name=f"{prefix}scales", width=self.exponent_bits, count=lanes // self.k),
+        )
+
     @cached_property
     def payload(self) -> Payload:
         """Bit layout of a block, from the LSB: codes (sign and magnitude), shared exponent."""

@@ -55,16 +55,7 @@ class Interleaved:
     @property
     def blocks(self) -> tuple[Field, Field]:
         """The fields of a beat's values: codes and exponent fields."""
-        fmt = self.format
-        return (
-            Field(
-                name="codes",
-                width=fmt.element.width,
-                count=self.lanes,
-                encoding="sign_magnitude",
-            ),
-            Field(name="scales", width=fmt.exponent_bits, count=self.lanes // self.group),
-        )
+        return self.format.beat(self.lanes)
 
     def laid_out(self, x: Blocks) -> Batch:
         """The values of all channels as beats, and where positions end."""

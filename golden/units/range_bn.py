@@ -49,10 +49,12 @@ __all__ = [
     "blocks_of",
     "chunk_of",
     "exponent_offset",
+    "gained",
     "offset_bits",
     "place",
     "place_product",
     "rounded_shift",
+    "wrapped",
 ]
 
 Ints = npt.NDArray[np.int64]
@@ -185,6 +187,10 @@ class Blocks:
         top = int(np.maximum(self.fields, 1)[used].max(initial=1))
         return top - self.fmt.bias
 
+    def exponents(self) -> Ints:
+        """Exponent of the largest code's leading one in each element's block."""
+        return self.places() + self.fmt.fraction_bits
+
     def places(self) -> Ints:
         """Exponent of the unit of each code, (positions, channels)."""
         fields = np.where(self.fields == self.fmt.nan_field, 1, np.maximum(self.fields, 1))
@@ -210,6 +216,20 @@ def place_product(magnitude: Ints, bits: int, right: npt.ArrayLike, window: int)
     amount = np.asarray(right, np.int64)
     moved = align(magnitude, window - bits, np.maximum(amount, 0))
     return np.minimum(moved << np.clip(-amount, 0, bits), (1 << window) - 1)
+
+
+def gained(params: RangeBn, blocks: Blocks, gain: Ints, right: Ints) -> Ints:
+    """Products of codes and gains, `right` of the window's top; shape of `blocks.codes`."""
+    codes = np.where(blocks.nan, 0, blocks.codes)
+    size = blocks.fmt.mantissa_bits + params.precision
+    moved = place_product(np.abs(codes * gain), size, right, params.product)
+    return np.where((codes < 0) == (gain < 0), moved, -moved)
+
+
+def wrapped(values: Ints, bits: int) -> Ints:
+    """Values modulo 2**bits, two's complement."""
+    half = 1 << (bits - 1)
+    return (values + half) % (2 * half) - half
 
 
 def rounded_shift(values: Ints, right: npt.ArrayLike) -> Ints:

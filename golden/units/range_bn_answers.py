@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.payload import Batch, join
-from narrowgauge.golden.units.range_bn import Blocks, blocks_of, exponent_offset, place
+from narrowgauge.golden.units.range_bn import Blocks, blocks_of, exponent_offset, place, wrapped
 from narrowgauge.golden.units.range_bn_gradient import moments, sloped
 from narrowgauge.golden.units.range_bn_modes import Mode, Pass
 from narrowgauge.golden.units.range_bn_passes import scaled
@@ -42,8 +42,8 @@ def answers(params: "Params", beats: Batch, run: Pass) -> Batch:
         products = moments(p.arithmetic, exponent, base[:, None], x, g)
         return p.output.beats(
             p.lanes,
-            total=_wrapped(placed.sum(axis=0) << (p.window - window), p.total_bits),
-            moment=_wrapped(products.sum(axis=0), p.moment_bits),
+            total=wrapped(placed.sum(axis=0) << (p.window - window), p.total_bits),
+            moment=wrapped(products.sum(axis=0), p.moment_bits),
             clipped=clipped.any(axis=0),
             nan=(x.nan | g.nan).any(axis=0),
             last=np.arange(p.lanes) == p.lanes - 1,
@@ -77,7 +77,7 @@ def _statistics(p: "Params", beats: Batch, run: Pass, x: Blocks) -> Batch:
         made.append(
             p.output.beats(
                 p.lanes,
-                total=_wrapped(placed[:end].sum(axis=0), p.total_bits),
+                total=wrapped(placed[:end].sum(axis=0), p.total_bits),
                 spread=spread & ((1 << p.spread_bits) - 1),
                 largest=(start + chunk.argmax(axis=0)) & mask,
                 least=(start + chunk.argmin(axis=0)) & mask,
@@ -88,8 +88,3 @@ def _statistics(p: "Params", beats: Batch, run: Pass, x: Blocks) -> Batch:
         )
         start = end
     return join(made)
-
-
-def _wrapped(values: Ints, bits: int) -> Ints:
-    half = 1 << (bits - 1)
-    return (values + half) % (2 * half) - half

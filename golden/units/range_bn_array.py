@@ -39,11 +39,11 @@ from narrowgauge.golden.arith import bfp_pack
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import BFP
 from narrowgauge.golden.payload import Batch, Field, Payload, join
-from narrowgauge.golden.units.range_bn import RangeBn, offset_bits
 from narrowgauge.golden.units.range_bn_answers import answers
-from narrowgauge.golden.units.range_bn_gradient import ABOVE
 from narrowgauge.golden.units.range_bn_modes import passes
+from narrowgauge.golden.units.range_bn_steps import ABOVE
 from narrowgauge.golden.units.range_bn_stimuli import tensors
+from narrowgauge.golden.units.range_bn_widths import Widths
 from narrowgauge.golden.units.scores import rows_of
 
 __all__ = ["Params", "model", "output_lengths", "vectors"]
@@ -52,7 +52,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(Widths):
     """What: group, chunks, window, gradient_window, fraction, precision, position_bits, lanes.
 
     Parameters
@@ -77,31 +77,17 @@ class Params:
     lanes: int = 8
 
     def __post_init__(self) -> None:
-        _ = self.arithmetic
+        self.check_widths()
         if self.group > 16:
             raise UsageError(f"group must be 1..16, got {self.group}")
         if self.gradient_window > self.window:
             raise UsageError(
                 f"gradient_window must be 8..{self.window}, got {self.gradient_window}"
             )
-        if not 4 <= self.position_bits <= 20:
-            raise UsageError(f"position_bits must be 4..20, got {self.position_bits}")
         if not self.group <= self.lanes <= 64 or self.lanes % self.group:
             raise UsageError(
                 f"lanes must be a multiple of group={self.group} up to 64, got {self.lanes}"
             )
-
-    @property
-    def arithmetic(self) -> RangeBn:
-        """What is computed."""
-        return RangeBn(
-            group=self.group,
-            chunks=self.chunks,
-            window=self.window,
-            gradient_window=self.gradient_window,
-            fraction=self.fraction,
-            precision=self.precision,
-        )
 
     @property
     def forward(self) -> BFP:
@@ -124,21 +110,6 @@ class Params:
         return self.window + self.chunks.bit_length()
 
     @property
-    def offset_bits(self) -> int:
-        """Bits of an offset, sign included."""
-        return offset_bits(self.arithmetic)
-
-    @property
-    def patch_bits(self) -> int:
-        """Bits of a patch, sign included."""
-        return self.arithmetic.product + ABOVE + 1
-
-    @property
-    def moment_bits(self) -> int:
-        """Bits of the sum of g x, sign included."""
-        return self.arithmetic.product + self.position_bits + 1
-
-    @property
     def pack(self) -> bfp_pack.Params:
         """How a block is rounded."""
         return bfp_pack.Params(
@@ -151,17 +122,6 @@ class Params:
             man_bits=self.forward.mantissa_bits,
             alt_exp_bits=self.backward.exponent_bits,
             alt_man_bits=self.backward.mantissa_bits,
-        )
-
-    def _blocks(self, prefix: str, fmt: BFP) -> tuple[Field, Field]:
-        return (
-            Field(
-                name=f"{prefix}codes",
-                width=fmt.element.width,
-                count=self.lanes,
-                encoding="sign_magnitude",
-            ),
-            Field(name=f"{prefix}scales", width=fmt.exponent_bits, count=self.lanes // self.group),
         )
 
     @property
@@ -190,8 +150,8 @@ class Params:
         """One beat: a position of x and g, or constants of a channel."""
         return Payload(
             (
-                *self._blocks("x_", self.forward),
-                *self._blocks("g_", self.backward),
+                *self.forward.beat(self.lanes, "x_"),
+                *self.backward.beat(self.lanes, "g_"),
                 Field(name="base", width=self.backward.exponent_bits),
                 Field(name="lane", width=max(1, (self.lanes - 1).bit_length())),
                 *self.constants.fields,

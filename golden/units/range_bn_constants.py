@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.formats import FloatFormat, vector
 from narrowgauge.golden.payload import Batch
-from narrowgauge.golden.units.range_bn import FP10, rounded_shift
+from narrowgauge.golden.units.range_bn import FP10, rounded_shift, wrapped
 from narrowgauge.golden.units.range_bn_channels import vectors
 from narrowgauge.golden.units.range_bn_fields import Channels
 from narrowgauge.golden.units.range_bn_steps import (
@@ -143,7 +143,7 @@ def _backward(params: Params, g: Batch, block: Ints) -> Batch:
     P, f, window = params.precision, params.fraction, params.gradient_window
     base = np.maximum(g["base"], 1) - params.formats[1].bias
     scale = g["scale"]
-    product = _wrapped(
+    product = wrapped(
         centred(window, g["total"], g["moment"], scale, g["mean"]), params.product_bits
     )
     mean = rounded_shift(g["total"] * g["inverse"], g["shift"] - GUARD)
@@ -151,20 +151,15 @@ def _backward(params: Params, g: Batch, block: Ints) -> Batch:
     wide = params.arithmetic.product
     off, at_extreme = (
         taken_off(P, window, wide, g["slope"], each)
-        for each in (_wrapped(mean, params.mean_of_g_bits), extreme)
+        for each in (wrapped(mean, params.mean_of_g_bits), extreme)
     )
     return {
         "offset": -off,
         "patch": -at_extreme,
-        "unit": _wrapped(P + g["slope_unit"] + base + 1 - wide, params.output["unit"].width),
+        "unit": wrapped(P + g["slope_unit"] + base + 1 - wide, params.output["unit"].width),
         "dbeta": fp32(g["total"], base + 1 - window),
         "dgamma": fp32(product * scale, base + 1 - f - P),
     }
-
-
-def _wrapped(values: Ints, bits: int) -> Ints:
-    half = 1 << (bits - 1)
-    return (values + half) % (2 * half) - half
 
 
 def output_lengths(params: Params, outputs: Batch) -> Ints:

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import BFP
 from narrowgauge.golden.payload import Field, Payload
-from narrowgauge.golden.units.range_bn import FP10, REACH, RangeBn, exponent_offset, offset_bits
+from narrowgauge.golden.units.range_bn import FP10, REACH, exponent_offset
 from narrowgauge.golden.units.range_bn_passes import MOST_EPSILON
 from narrowgauge.golden.units.range_bn_steps import ABOVE, CONSTANT, GUARD
+from narrowgauge.golden.units.range_bn_widths import Widths
 from narrowgauge.golden.units.window import FP32
 
 __all__ = ["Channels"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Channels:
+class Channels(Widths):
     """See `range_bn_constants.Params`."""
 
     group: int = 4
@@ -26,26 +27,12 @@ class Channels:
     position_bits: int = 16
 
     def __post_init__(self) -> None:
-        _ = self.arithmetic
-        if not 4 <= self.position_bits <= 20:
-            raise UsageError(f"position_bits must be 4..20, got {self.position_bits}")
+        self.check_widths()
         if self.total_bits + self.mean_bits > 63:
             raise UsageError(
                 "window, gradient_window, fraction and position_bits must leave at most 63 bits "
                 f"to a total times a mean, got {self.total_bits + self.mean_bits}"
             )
-
-    @property
-    def arithmetic(self) -> RangeBn:
-        """What is computed."""
-        return RangeBn(
-            group=self.group,
-            chunks=self.chunks,
-            window=self.window,
-            gradient_window=self.gradient_window,
-            fraction=self.fraction,
-            precision=self.precision,
-        )
 
     @property
     def formats(self) -> tuple[BFP, BFP]:
@@ -56,11 +43,6 @@ class Channels:
     def total_bits(self) -> int:
         """Bits of a sum of x or g, sign included."""
         return max(self.window, self.gradient_window) + 1 + self.position_bits
-
-    @property
-    def moment_bits(self) -> int:
-        """Bits of a sum of g x, sign included."""
-        return self.arithmetic.product + self.position_bits + 1
 
     @property
     def product_bits(self) -> int:
@@ -101,16 +83,6 @@ class Channels:
     def reach(self) -> int:
         """Places that a beta may have above gamma's leading bit before it gives the unit."""
         return REACH
-
-    @property
-    def offset_bits(self) -> int:
-        """Bits of an offset, sign included."""
-        return offset_bits(self.arithmetic)
-
-    @property
-    def patch_bits(self) -> int:
-        """Bits of a patch, sign included."""
-        return self.arithmetic.product + ABOVE + 1
 
     @property
     def exponent_offset(self) -> int:

@@ -22,6 +22,7 @@ from narrowgauge.golden.units.range_bn import (
     RangeBn,
     blocks_of,
     chunk_of,
+    gained,
     place,
     place_product,
     rounded_shift,
@@ -112,9 +113,7 @@ def moments(params: RangeBn, exponent: Ints, base: npt.ArrayLike, x: Blocks, g: 
     """The products g x in 2**(base + 1 + exponent - fraction); shape of the codes."""
     bits = x.fmt.mantissa_bits + g.fmt.mantissa_bits
     codes = np.where(x.nan | g.nan, 0, x.codes * g.codes)
-    # Of both, exponents of the largest code's leading one.
-    above = x.places() + x.fmt.mantissa_bits - 1, g.places() + g.fmt.mantissa_bits - 1
-    right = exponent + ROOM - 1 - above[0] + (np.asarray(base, np.int64) - above[1])
+    right = exponent + ROOM - 1 - x.exponents() + (np.asarray(base, np.int64) - g.exponents())
     moved = place_product(np.abs(codes), bits, right, params.product)
     return np.where(codes < 0, -moved, moved)
 
@@ -138,11 +137,7 @@ def shifts(params: RangeBn, layer: Layer, made: Constants, sums: Gradients) -> t
 
 def sloped(params: RangeBn, base: npt.ArrayLike, slope: Ints, g: Blocks) -> Ints:
     """The products slope g in the unit of dx's sums; shape of `g.codes`."""
-    codes = np.where(g.nan, 0, g.codes)
-    size = g.fmt.mantissa_bits
-    right = np.asarray(base, np.int64) - (g.places() + size - 1)
-    moved = place_product(np.abs(codes * slope), size + params.precision, right, params.product)
-    return np.where((codes < 0) == (slope < 0), moved, -moved)
+    return gained(params, g, slope, np.asarray(base, np.int64) - g.exponents())
 
 
 def totals(

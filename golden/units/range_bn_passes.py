@@ -14,8 +14,8 @@ from narrowgauge.golden.units.range_bn import (
     Layer,
     RangeBn,
     blocks_of,
+    gained,
     place,
-    place_product,
 )
 from narrowgauge.golden.units.range_bn_steps import CONSTANT, affine, centre, deviation
 from narrowgauge.golden.units.window import FP32
@@ -158,11 +158,7 @@ def scaled(params: RangeBn, exponent: Ints, gain: Ints, x: Blocks) -> Ints:
 
     `exponent` and `gain` are those of `Constants`, of each channel or of each element.
     """
-    codes = np.where(x.nan, 0, x.codes)
-    size = x.fmt.mantissa_bits
-    right = exponent + ROOM - 1 - (x.places() + size - 1)
-    moved = place_product(np.abs(codes * gain), size + params.precision, right, params.product)
-    return np.where((codes < 0) == (gain < 0), moved, -moved)
+    return gained(params, x, gain, exponent + ROOM - 1 - x.exponents())
 
 
 def normalize(params: RangeBn, made: Constants, x: Blocks) -> Blocks:

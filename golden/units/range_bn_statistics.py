@@ -35,7 +35,7 @@ from narrowgauge.golden.units.interleaved import (
     some_depth,
     with_nan,
 )
-from narrowgauge.golden.units.range_bn import Blocks, Layer, RangeBn, chunk_of, place
+from narrowgauge.golden.units.range_bn import Blocks, Layer, RangeBn, chunk_of, place, wrapped
 from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.golden.units.stimuli import blocks as transactions
 from narrowgauge.golden.units.stimuli import real_rows
@@ -204,8 +204,7 @@ def model(params: Params, batch: Batch) -> Batch:
     top, largest = extreme(moved)
     bottom, least = extreme(-moved)
     end = at.end[order][:, None]
-    half = 1 << (params.total_bits - 1)
-    total = (summed(moved) + half) % (2 * half) - half
+    total = wrapped(summed(moved), params.total_bits)
     spread = summed(np.where(end, top + bottom, 0)) % (1 << params.spread_bits)
     bad = beats["scales"] == params.format.nan_field
     kept = back[at.end]

@@ -75,16 +75,7 @@ class Words:
     @property
     def beats(self) -> tuple[Field, Field]:
         """The fields of a beat: codes and exponent fields."""
-        fmt = self.format
-        return (
-            Field(
-                name="codes",
-                width=fmt.element.width,
-                count=self.lanes,
-                encoding="sign_magnitude",
-            ),
-            Field(name="scales", width=fmt.exponent_bits, count=self.blocks),
-        )
+        return self.format.beat(self.lanes)
 
     @property
     def words(self) -> Payload:
