@@ -377,6 +377,17 @@ ENTRIES: tuple[Entry, ...] = (
             "l128": {"lanes": 128, "q_lanes": 4},
         },
     ),
+    Entry(
+        name="lightnorm",
+        layer="cores",
+        points={
+            "g2_l2": {
+                **{"group": 2, "lanes": 2, "channels": 8, "chunks": 2, "position_bits": 6},
+                **{"window": 12, "gradient_window": 10, "fraction": 8, "precision": 8},
+            },
+            "g4_l8": {"group": 4, "lanes": 8, "channels": 64},
+        },
+    ),
 )
 
 

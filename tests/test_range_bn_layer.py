@@ -24,6 +24,13 @@ def test_verilog_is_the_golden_model(tmp_path: Path) -> None:
     assert result.beats_out >= beats
 
 
+def test_the_core_is_the_golden_model(tmp_path: Path) -> None:
+    """The same through packets, all channels of the layer in every pass, in tiles."""
+    (result,) = api.verify("lightnorm/g4_l8", level="real", build_dir=tmp_path, jobs=1)
+    assert result.passed
+    assert result.beats_out >= 2 * norm.load().x.size // POINT.params.lanes
+
+
 def test_torch_is_the_golden_model() -> None:
     torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
     from narrowgauge.golden.training import passes

@@ -31,6 +31,7 @@ Source: `golden.units.range_bn`, which cites the papers.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +110,7 @@ class Params(Widths):
         """Bits of a spread."""
         return self.window + self.chunks.bit_length()
 
-    @property
+    @cached_property
     def pack(self) -> bfp_pack.Params:
         """How a block is rounded."""
         return bfp_pack.Params(
@@ -124,7 +125,7 @@ class Params(Widths):
             alt_man_bits=self.backward.mantissa_bits,
         )
 
-    @property
+    @cached_property
     def constants(self) -> Payload:
         """What LOAD brings."""
         signed = {
@@ -145,7 +146,7 @@ class Params(Widths):
             )
         )
 
-    @property
+    @cached_property
     def input(self) -> Payload:
         """One beat: a position of x and g, or constants of a channel."""
         return Payload(
@@ -161,7 +162,7 @@ class Params(Widths):
             )
         )
 
-    @property
+    @cached_property
     def output(self) -> Payload:
         """A position of y or dx, or what was gathered of a channel."""
         codes, scales = self.pack.output.fields

@@ -21,13 +21,20 @@ from narrowgauge.golden.units.range_bn_passes import (
 from narrowgauge.golden.units.stimuli import blocks as transactions
 from narrowgauge.golden.units.window import FP32
 
-__all__ = ["backward_beats", "forward_beats", "vectors"]
+__all__ = [
+    "affine_codes",
+    "backward_beats",
+    "epsilon_field",
+    "forward_beats",
+    "layer_fields",
+    "vectors",
+]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def _layer(params: Channels, layer: Layer) -> dict[str, Any]:
+def layer_fields(layer: Layer) -> dict[str, int]:
     """Constants of a layer as fields: 1 / N with 16 bits in any case."""
     inverse, shift = layer.inverse
     if inverse >> 16:
@@ -40,6 +47,12 @@ def _layer(params: Channels, layer: Layer) -> dict[str, Any]:
     }
 
 
+def epsilon_field(params: Channels, layer: Layer, base: int) -> int:
+    """Epsilon as a field, where the window of x begins with the exponent `base`."""
+    place = base + 1 - params.window - 16 - (layer.chunks.bit_length() - 1)
+    return min(round(layer.epsilon * 2.0**-place), MOST_EPSILON)
+
+
 def forward_beats(
     params: Channels, layer: Layer, stats: Statistics, gamma: Ints, beta: Ints
 ) -> Batch:
@@ -49,7 +62,6 @@ def forward_beats(
     ----------
     gamma, beta : codes of `FP10` and FP32
     """
-    place = stats.base + 1 - params.window - 16 - (layer.chunks.bit_length() - 1)
     return params.input.beats(
         len(stats.total),
         total=stats.total,
@@ -57,8 +69,8 @@ def forward_beats(
         gamma=gamma,
         beta=beta,
         base=stats.base + params.formats[0].bias,
-        epsilon=min(round(layer.epsilon * 2.0**-place), MOST_EPSILON),
-        **_layer(params, layer),
+        epsilon=epsilon_field(params, layer, stats.base),
+        **layer_fields(layer),
     )
 
 
@@ -74,7 +86,7 @@ def backward_beats(params: Channels, layer: Layer, made: Constants, sums: Gradie
         slope_unit=made.slope_unit,
         base=sums.base + params.formats[1].bias,
         backward=1,
-        **_layer(params, layer),
+        **layer_fields(layer),
     )
 
 
@@ -107,7 +119,7 @@ def _cut(params: Channels, rng: np.random.Generator, batch: Batch) -> Batch:
     return batch
 
 
-def _codes(rng: np.random.Generator, channels: int) -> tuple[Ints, Ints]:
+def affine_codes(rng: np.random.Generator, channels: int) -> tuple[Ints, Ints]:
     """Codes of gamma and beta: about one, of any exponent, zeros, subnormals, ends, NaN and Inf."""
     modes: dict[str, Any] = {"rounding": Rounding.RNE, "overflow": Overflow.SATURATE}
     gamma = vector.encode(FP10, rng.normal(1, 0.5, channels), **modes)
@@ -146,7 +158,7 @@ def _tensor(params: Channels, rng: np.random.Generator) -> Batch:
     dead = rng.random(channels) < 0.1
     x = np.where(dead, x[0], x)
     g = rng.standard_t(4, x.shape) * 2.0 ** rng.uniform(-9, -3)
-    return _both(p, layer, x, g, *_codes(rng, channels))
+    return _both(p, layer, x, g, *affine_codes(rng, channels))
 
 
 def _both(params: Channels, layer: Layer, x: Floats, g: Floats, gamma: Ints, beta: Ints) -> Batch:
@@ -207,7 +219,7 @@ def _any(params: Channels, rng: np.random.Generator, *, tied: bool) -> Batch:
         limit = p.input["total"].limits[1]
         one = (rng.random(n) < 0.3) & (odd <= limit)
         made["total"] = np.where(one, odd * rng.choice([1, -1], n), made["total"])
-    gamma, beta = _codes(rng, n)
+    gamma, beta = affine_codes(rng, n)
     made["gamma"], made["beta"] = gamma, beta
     made["backward"] = np.repeat(rng.integers(0, 2, n // p.group), p.group)
     return made

@@ -1,6 +1,7 @@
 """Parameters and fields of channels between the passes: the base of `range_bn_constants`."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import BFP
@@ -94,7 +95,7 @@ class Channels(Widths):
         """The exponent of a channel that is constant."""
         return CONSTANT
 
-    @property
+    @cached_property
     def input(self) -> Payload:
         """One channel."""
         return Payload(
@@ -119,7 +120,7 @@ class Channels(Widths):
             )
         )
 
-    @property
+    @cached_property
     def output(self) -> Payload:
         """The answer to a channel."""
         signed = {

@@ -1,5 +1,7 @@
 """What the parameters of the units for whole layers share: their arithmetic, and widths from it."""
 
+from functools import cached_property
+
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.units.range_bn import RangeBn, offset_bits
 from narrowgauge.golden.units.range_bn_steps import ABOVE
@@ -24,7 +26,7 @@ class Widths:
         if not 4 <= self.position_bits <= 20:
             raise UsageError(f"position_bits must be 4..20, got {self.position_bits}")
 
-    @property
+    @cached_property
     def arithmetic(self) -> RangeBn:
         """What is computed."""
         return RangeBn(

@@ -53,6 +53,7 @@ UNMEASURED: tuple[str, ...] = (
     *("fp32_bn/l8", "fp32_bn/l2", "fp32_range_bn/l8", "fp32_range_bn/l2"),
     "fp32_bn_constants/fp32",
     *(f"range_bn_constants/{point}" for point in ("g4", "g1", "g2")),
+    *("lightnorm/g2_l2", "lightnorm/g4_l8"),
 )
 """Points that are in `flow.json`, but not in `measures.json` yet."""
 UNMUTATED = ("opal_core", "bf16_core", "w4a16_core")
