@@ -23,6 +23,8 @@ from narrowgauge.golden.errors import UsageError
 __all__ = ["Axis", "Emitted", "rtlil", "verilog"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_AWAITED = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
+"""What Yosys has every combinational block read, so that each runs at the beginning."""
 
 
 def _split(view: data.View) -> tuple[list[Value], Value | None]:
@@ -169,5 +171,8 @@ def verilog(component: Any, name: str, header: str = "") -> str:
     # A Yosys that happens to be on PATH must not change what is emitted.
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     text = _verilog._convert_rtlil_text(text, strip_internal_attrs=True)
+    # Read as SystemVerilog, a declaration's value is there before any block waits for a change, so
+    # that blocks of registers alone would not run until one of them changes.
+    text = _AWAITED.sub(r"  reg \1;\n  initial \1 = 0;", text)
     lines = [f"// {line}".rstrip() for line in header.splitlines()]
     return "".join(f"{line}\n" for line in lines) + text

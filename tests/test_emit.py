@@ -122,6 +122,52 @@ def test_lints_clean(make: object, tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def _waiting() -> object:
+    """A unit whose answer is ready before any signal changes: it depends on a register alone."""
+    from amaranth.hdl import Module, Signal
+    from amaranth.lib import data, stream, wiring
+
+    class Waiting(wiring.Component):
+        i: wiring.In(stream.Signature(data.StructLayout({"a": 8})))
+        o: wiring.Out(stream.Signature(data.StructLayout({"b": 8})))
+        latency = interval = None
+
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            state = Signal(2)
+            with m.Switch(state):
+                with m.Case(0):
+                    m.d.comb += [self.o.valid.eq(1), self.o.payload.b.eq(0x5A)]
+                    with m.If(self.i.valid):
+                        m.d.sync += state.eq(1)
+                with m.Default():
+                    m.d.comb += self.i.ready.eq(self.o.ready)
+            return m
+
+    return Waiting()
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not installed")
+@pytest.mark.parametrize("language", ["-g2005", "-g2012"])
+def test_blocks_of_registers_alone_run_at_the_beginning(language: str, tmp_path: Path) -> None:
+    text = emit.verilog(_waiting(), "top")
+    bench = """
+module bench;
+    wire valid, ready; wire [7:0] data;
+    top dut (.clk(1'b0), .rst(1'b0), .s_axis_tdata(8'h0), .s_axis_tvalid(1'b0),
+             .s_axis_tready(ready), .m_axis_tdata(data), .m_axis_tvalid(valid),
+             .m_axis_tready(1'b1));
+    initial #1 $display("%b %b %h", valid, ready, data);
+endmodule
+"""
+    (tmp_path / "bench.v").write_text(text + bench)
+    command = ["iverilog", language, "-s", "bench", "-o", "bench", "bench.v"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    run = ["vvp", "-n", "bench"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "1 0 5a\n"
+
+
 def test_bad_names_and_components() -> None:
     with pytest.raises(UsageError, match="module name must be a Verilog identifier, got '3x'"):
         emit.verilog(None, "3x")
