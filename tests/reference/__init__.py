@@ -55,7 +55,7 @@ UNMEASURED: tuple[str, ...] = (
     *(f"range_bn_constants/{point}" for point in ("g4", "g1", "g2")),
     *("lightnorm/g2_l2", "lightnorm/g4_l8"),
 )
-"""Points that are in `flow.json`, but not in `measures.json` yet."""
+"""Points that are not in `measures.json` yet."""
 UNMUTATED = ("opal_core", "bf16_core", "w4a16_core")
 """Units in `measures.json` of which no mutants have been run."""
 README = ROOT / "README.md"
