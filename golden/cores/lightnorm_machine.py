@@ -6,15 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.cores.lightnorm_commands import (
-    PASSES,
-    READABLE,
-    WRITABLE,
     Kind,
     Opcode,
     State,
     Table,
 )
 from narrowgauge.golden.cores.lightnorm_memory import Memory
+from narrowgauge.golden.cores.lightnorm_order import refused
 from narrowgauge.golden.cores.packets import Status, split
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Payload, join
@@ -86,9 +84,9 @@ class Machine:
         words = beats["word"][1:]
         if header["opcode"] == Opcode.NOP:
             return p.output.beats(0)
-        refused = self._refused(header)
-        if refused != Status.OK:
-            return self._bare(refused)
+        status = refused(self, header)
+        if status != Status.OK:
+            return self._bare(status)
         opcode = Opcode(header["opcode"])
         if opcode == Opcode.LAYER:
             return self._bare(self._layer(header, words))
@@ -103,52 +101,6 @@ class Machine:
 
     def _bare(self, status: Status) -> Batch:
         return self.params.output.beats(1, status=status, last=1)
-
-    def _refused(self, header: dict[str, int]) -> Status:
-        """The status of a command that is not carried out, or OK."""
-        opcode, block, kind = header["opcode"], header["block"], header["kind"]
-        table = header["table"]
-        wrong = {
-            Opcode.LAYER: False,
-            Opcode.CONSTANTS: kind not in list(Kind),
-            Opcode.WRITE: table not in WRITABLE,
-            Opcode.READ: table not in READABLE,
-        } | dict.fromkeys(PASSES, header["positions"] == 0)
-        if opcode not in wrong or wrong[Opcode(opcode)]:
-            return Status.ILLEGAL
-        if opcode == Opcode.LAYER:
-            return Status.OK
-        if block >= self.params.blocks:
-            return Status.ILLEGAL
-        state = self.states[block]
-        if opcode in (Opcode.READ, Opcode.WRITE) and table == Table.PLACES and self.layer is None:
-            return Status.ORDER
-        if opcode == Opcode.WRITE:
-            return Status.OK
-        if opcode == Opcode.READ:
-            none = state in (State.EMPTY, State.INFERRING)
-            empty = none and table in (Table.SUMS, Table.PLACES)
-            early = state != State.SOLVED and table == Table.RESULTS
-            return Status.ORDER if empty or early else Status.OK
-        if self.layer is None:
-            return Status.ORDER
-        if opcode == Opcode.CONSTANTS:
-            may = {
-                Kind.FORWARD: (State.SUMMED, State.READY),
-                Kind.BACKWARD: (State.GATHERED,),
-                Kind.INFERENCE: tuple(State),
-            }
-            return Status.OK if state in may[Kind(kind)] else Status.ORDER
-        left = self.layer["length"]
-        if header["first"]:
-            if state not in PASSES[Opcode(opcode)]:
-                return Status.ORDER
-        else:
-            run = self.under_way
-            if run is None or (run.opcode, run.block) != (opcode, block):
-                return Status.ORDER
-            left -= run.done
-        return Status.OK if header["positions"] <= left else Status.ILLEGAL
 
     def _layer(self, header: dict[str, int], words: Ints) -> Status:
         if not len(words):

@@ -13,16 +13,12 @@ from narrowgauge.golden.cores.lightnorm import Params
 from narrowgauge.hdl.cores.commands import Status
 from narrowgauge.hdl.cores.lightnorm_commands import Opcode, Table
 from narrowgauge.hdl.cores.lightnorm_header import Header
+from narrowgauge.hdl.cores.lightnorm_phases import PHASES, advance
 from narrowgauge.hdl.cores.lightnorm_positions import Positions
 from narrowgauge.hdl.cores.lightnorm_states import States
 from narrowgauge.hdl.payload import layout
 
 __all__ = ["Control"]
-
-_PHASES = (
-    *("clear", "header", "layer", "write", "fetch", "loads", "tile", "settle"),
-    *("read", "bare", "discard"),
-)
 
 
 class Control(wiring.Component):
@@ -85,7 +81,7 @@ class Control(wiring.Component):
         """Headers, what a data beat means, phases."""
         m = Module()
         p = self._params
-        phase = {name: Signal(name=f"in_{name}", init=int(name == "clear")) for name in _PHASES}
+        phase = {name: Signal(name=f"in_{name}", init=int(name == "clear")) for name in PHASES}
         header = Header(m, p, self.word)
         m.submodules.states = states = States(p)
         m.submodules.positions = at = Positions(p)
@@ -173,7 +169,18 @@ class Control(wiring.Component):
             states.rewritten.eq(phase["write"] & beat & record_last & sums),
             states.of.eq(self.of),
         ]
-        self._phases(m, phase, header, accept, open_, beat, done, record_last)
+        advance(
+            m,
+            p.blocks,
+            self,
+            phase,
+            header,
+            accept=accept,
+            open_=open_,
+            beat=beat,
+            done=done,
+            record_last=record_last,
+        )
         return m
 
     def _positions(
@@ -241,110 +248,3 @@ class Control(wiring.Component):
         with m.If(come & self.last & legal):
             m.d.sync += [held.eq(given), known.eq(1)]
         return legal
-
-    def _phases(
-        self,
-        m: Module,
-        phase: dict[str, Signal],
-        header: Header,
-        accept: Value,
-        open_: Value,
-        beat: Value,
-        done: Value,
-        record_last: Value,
-    ) -> None:
-        """One phase to the next, one bit each."""
-        p = self._params
-        # What follows a packet's last beat: nothing, records, or a beat with the status.
-        silent, booted, forget = Signal(), Signal(), Signal()
-        reading = self.reading
-        # Positions of a pass: LOADs come first; the tile has ended; with beats to discard.
-        loading, over, more = Signal(), Signal(), Signal()
-
-        def go(name: str) -> None:
-            m.d.sync += [flag.eq(int(each == name)) for each, flag in phase.items()]
-
-        m.d.comb += [
-            self.load.eq(phase["loads"] & loading),
-            self.places.eq(phase["loads"] & ~loading),
-            self.tiling.eq(phase["tile"]),
-            self.tile.eq(phase["tile"] & self.valid),
-            self.read.eq(phase["read"] & self.free),
-            self.bare.eq(phase["bare"] & self.free),
-        ]
-        with m.If(phase["clear"]):
-            m.d.sync += self.of.eq(self.of + 1)
-            with m.If(self.of == p.blocks - 1):
-                m.d.sync += [self.of.eq(0), booted.eq(1)]
-                with m.If(booted):
-                    go("bare")
-                with m.Else():
-                    go("header")
-        with m.Elif(accept):
-            m.d.sync += [
-                silent.eq(header.is_(Opcode.NOP)),
-                reading.eq(open_ & header.is_(Opcode.READ)),
-                forget.eq(header.fields.forget),
-                loading.eq(1),
-                over.eq(0),
-            ]
-            data_follow = header.passed | header.is_(Opcode.LAYER, Opcode.WRITE)
-            with m.If(open_ & ~self.last & data_follow):
-                with m.If(header.is_(Opcode.LAYER)):
-                    go("layer")
-                with m.Elif(header.is_(Opcode.WRITE)):
-                    go("write")
-                with m.Elif(header.fields.first):
-                    go("fetch")
-                with m.Else():
-                    go("tile")
-            with m.Elif(~self.last):
-                go("discard")
-            with m.Elif(open_ & header.is_(Opcode.READ)):
-                go("fetch")
-            with m.Elif(~header.is_(Opcode.NOP)):
-                go("bare")
-        with m.Elif(phase["fetch"]):
-            with m.If(reading):
-                go("read")
-            with m.Else():
-                go("loads")
-        with m.Elif(phase["loads"] & self.array_ready & record_last):
-            m.d.sync += loading.eq(0)
-            with m.If(over):
-                go("settle")
-            with m.Else():
-                go("tile")
-        with m.Elif(self.moved):
-            m.d.sync += [over.eq(self.ends), more.eq(~self.last), loading.eq(0)]
-            with m.If((self.mode == Opcode.PROPAGATE) & self.chunk_last & ~self.pass_last):
-                go("fetch")
-            with m.Elif(self.ends):
-                go("settle")
-        with m.Elif(phase["settle"]):
-            m.d.sync += silent.eq(self.mode[0])
-            with m.If(~self.giving & more):
-                go("discard")
-            with m.Elif(~self.giving & self.mode[0]):
-                go("header")
-            with m.Elif(~self.giving):
-                go("bare")
-        with m.Elif((phase["layer"] | phase["write"]) & beat & self.ends):
-            with m.If(done & forget):
-                m.d.sync += self.of.eq(0)
-                go("clear")
-            with m.Elif(self.last):
-                go("bare")
-            with m.Else():
-                go("discard")
-        with m.Elif(phase["discard"] & self.valid & self.last):
-            with m.If(silent):
-                go("header")
-            with m.Elif(reading):
-                go("fetch")
-            with m.Else():
-                go("bare")
-        with m.Elif(
-            (phase["read"] & self.answered & record_last) | (phase["bare"] & self.answered)
-        ):
-            go("header")
