@@ -208,21 +208,19 @@ class Control(wiring.Component):
     def _records(self, m: Module, phase: dict[str, Signal], accept: Value, beat: Value) -> Signal:
         """Lane and row of the next record; whether it is its block's last."""
         p = self._params
-        lane_last, record_last, step = Signal(), Signal(), Signal()
-        one = Signal()
+        lane_last, record_last, one = Signal(), Signal(), Signal()
+        given, step = Signal(), Signal()
         m.d.comb += [
-            step.eq(
-                (phase["write"] & beat)
-                | (phase["read"] & self.answered)
-                | (phase["loads"] & self.array_ready)
-            ),
+            given.eq((phase["read"] & self.answered) | (phase["loads"] & self.array_ready)),
+            step.eq((phase["write"] & beat) | given),
             lane_last.eq(self.lane == p.lanes - 1),
             one.eq(phase["loads"] | (self.table != Table.PLACES)),
             # Rows end where all bits of a layer's chunk are ones.
             record_last.eq(lane_last & (one | ((self.row + 1) >> self.layer.chunk_bits).any())),
             self.next_lane.eq(self.lane + step),
             self.next_row.eq(self.row + (step & lane_last & ~one)),
-            self.fetch.eq(phase["fetch"] | phase["loads"] | phase["read"]),
+            # What is fetched stays until it is given.
+            self.fetch.eq(phase["fetch"] | given),
             self.write.eq(phase["write"] & beat),
         ]
         m.d.sync += [self.lane.eq(self.next_lane), self.row.eq(self.next_row)]
