@@ -14,6 +14,17 @@ from narrowgauge.golden.formats.element import (
     Overflow,
     Rounding,
 )
+from narrowgauge.golden.formats.flexblock import (
+    FB12,
+    FB16,
+    FB24,
+    BoxBFP,
+    BoxTensor,
+    dequantize_boxes,
+    get_box,
+    quantize_boxes,
+    zero_setting,
+)
 from narrowgauge.golden.formats.table import BF16, ELEMENT_FORMATS, get
 from narrowgauge.golden.formats.tensor import (
     BlockTensor,
@@ -29,8 +40,13 @@ __all__ = [
     "BFP",
     "E8M0",
     "ELEMENT_FORMATS",
+    "FB12",
+    "FB16",
+    "FB24",
     "BlockFormat",
     "BlockTensor",
+    "BoxBFP",
+    "BoxTensor",
     "FloatFormat",
     "Format",
     "IntFormat",
@@ -41,8 +57,12 @@ __all__ = [
     "bf16_codes",
     "bf16_values",
     "dequantize",
+    "dequantize_boxes",
     "get",
     "get_block",
+    "get_box",
     "quantize",
+    "quantize_boxes",
     "sqnr_db",
+    "zero_setting",
 ]

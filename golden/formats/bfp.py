@@ -37,6 +37,7 @@ _CHUNK = 1 << 16
 """Elements a pass of `encode_values`."""
 
 _NAME = re.compile(r"bfp_e(\d+)m(\d+)_k(\d+)(?:_(rne|rna|rtz|stochastic))?")
+_FLEXBLOCK = re.compile(r"fb(12|16|24)(?:_k(\d+))?(?:_(rne|rna|rtz|stochastic))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,19 @@ class BFP:
 
 
 def get_bfp(name: str) -> BFP | None:
-    """The format of a name `bfp_e<e>m<m>_k<k>[_rna|_rtz|_stochastic]`; None where it is none."""
+    """The format of a name; None where it is none.
+
+    `bfp_e<e>m<m>_k<k>[_rna|_rtz|_stochastic]`; or `fb12`, `fb16` or `fb24`, which truncate, with
+    `[_k<k>][_rne|_rna|_stochastic]`: FlexBlock's along an axis, of 216, 108 and 54 elements.
+    """
+    if match := _FLEXBLOCK.fullmatch(name):
+        bits = int(match[1]) - 8
+        return BFP(
+            exponent_bits=8,
+            mantissa_bits=bits,
+            k=int(match[2] or {4: 216, 8: 108, 16: 54}[bits]),
+            rounding=Rounding(match[3] or "rtz"),
+        )
     match = _NAME.fullmatch(name)
     if match is None:
         return None

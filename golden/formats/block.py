@@ -236,7 +236,8 @@ def get_block(name: str) -> BlockFormat:
 
     `mx_opal<b>[_k<k>][_n<n>][_<rounding>]`, where k is 128, n is 4 and rounding is rne unless
     given; `mxfp8_e5m2`, `mxfp8_e4m3`, `mxfp6_e3m2`, `mxfp6_e2m3`, `mxfp4_e2m1`, `mxint8`, with
-    `[_<rounding>]`; or `bfp_e<e>m<m>_k<k>[_<rounding>]`. Raises `UsageError`, which lists these.
+    `[_<rounding>]`; `bfp_e<e>m<m>_k<k>[_<rounding>]`; or `fb12`, `fb16` or `fb24`, with
+    `[_k<k>][_<rounding>]`. Raises `UsageError`, which lists these.
     """
     if match := _OPAL_NAME.fullmatch(name):
         b, k, n, rounding = match.groups()
@@ -249,5 +250,6 @@ def get_block(name: str) -> BlockFormat:
         return found
     raise UsageError(
         f"no block format {name!r}; block formats: mx_opal<b>[_k<k>][_n<n>][_rna|_rtz] "
-        f"(b 2..8), {', '.join(_OCP)}, bfp_e<e>m<m>_k<k>[_rna|_rtz|_stochastic]"
+        f"(b 2..8), {', '.join(_OCP)}, bfp_e<e>m<m>_k<k>[_rna|_rtz|_stochastic], "
+        "fb12|fb16|fb24[_k<k>][_rne|_rna|_stochastic]"
     )
