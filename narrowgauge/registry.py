@@ -343,6 +343,21 @@ ENTRIES: tuple[Entry, ...] = (
             },
         },
     ),
+    Entry(
+        name="bfp_convert",
+        layer="units",
+        points={
+            # A beat is a channel's 3 x 3 of FlexBlock's groups; the other roundings; and small.
+            "fp32_l9": {},
+            "fp32_rne_l9": {"rounding": "rne"},
+            "fp32_stochastic_l9": {"rounding": "stochastic"},
+            "bf16_l9": {"source": "bf16"},
+            "fp32_rne_l2": {
+                **{"rounding": "rne", "lanes": 2, "count_bits": 4},
+                **{"group12": 12, "group16": 8, "group24": 4},
+            },
+        },
+    ),
     Entry(name="word_pack", layer="units", points=_MEMORY),
     Entry(name="word_unpack", layer="units", points=_MEMORY),
     Entry(

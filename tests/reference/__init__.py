@@ -54,6 +54,10 @@ UNMEASURED: tuple[str, ...] = (
     "fp32_bn_constants/fp32",
     *(f"range_bn_constants/{point}" for point in ("g4", "g1", "g2")),
     *("lightnorm/g2_l2", "lightnorm/g4_l8"),
+    *(
+        f"bfp_convert/{point}"
+        for point in ("fp32_l9", "fp32_rne_l9", "fp32_stochastic_l9", "bf16_l9", "fp32_rne_l2")
+    ),
 )
 """Points that are not in `measures.json` yet."""
 UNMUTATED = ("opal_core", "bf16_core", "w4a16_core")
