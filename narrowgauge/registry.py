@@ -358,6 +358,14 @@ ENTRIES: tuple[Entry, ...] = (
             },
         },
     ),
+    Entry(
+        name="precision_control",
+        layer="units",
+        points={
+            "e64": {},
+            "e4": {"entries": 4, "count_bits": 6, "interval_bits": 2, "fraction_bits": 4},
+        },
+    ),
     Entry(name="word_pack", layer="units", points=_MEMORY),
     Entry(name="word_unpack", layer="units", points=_MEMORY),
     Entry(

@@ -42,6 +42,8 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
     cut = np.zeros(len(x), np.bool_)
     cut[at.starts + at.lengths - 1] = at.lengths < length
     most = (1 << bits) - 1
+    # Of bf16 a long magnitude has no more bits than its significand.
+    widest = most & -1 << np.maximum(bits - params.format.precision, 0)
     number = at.number
     bins = {
         "plus_zero": (u.is_zero & (u.sign == 0)).any(axis=1),
@@ -72,7 +74,7 @@ def coverage(params: Params, batch: Batch, outputs: Batch) -> Bins:
     for mode, name in enumerate(("fb12", "fb16", "fb24")):
         here = outputs["mode"] == mode
         bins |= {
-            f"{name}_largest_code": here & (np.abs(codes) == most[:, None]).any(axis=1),
+            f"{name}_largest_code": here & (np.abs(codes) == widest[:, None]).any(axis=1),
             f"{name}_negative": here & (codes < 0).any(axis=1),
             f"{name}_at_edge": here & live & (apart == bits[:, None] - 1).any(axis=1),
             f"{name}_just_gone": here & live & (apart == bits[:, None]).any(axis=1),
