@@ -34,8 +34,12 @@ def some_packets(params: "Params", level: str, seed: int) -> Batch:
     size = transactions(level, smoke=4_000)
     count = 0
     while count < size:
-        made.append(_some_packet(params, rng))
-        count += len(made[-1]["last"])
+        # Many short packets in a row: more groups than are noted.
+        several = int(rng.integers(4, 13)) if rng.random() < 0.1 else 0
+        packets = [_some_packet(params, rng, longest=2) for _ in range(several)]
+        packets.append(_some_packet(params, rng))
+        made += packets
+        count += sum(len(packet["last"]) for packet in packets)
     return join(made)
 
 
@@ -46,9 +50,9 @@ def _packet(params: "Params", rng: np.random.Generator, x: Ints, mode: Ints) -> 
     return params.input.beats(beats, x=x, mode=mode, last=last, **seed)
 
 
-def _some_packet(params: "Params", rng: np.random.Generator) -> Batch:
-    """One to five groups, the last of them often cut short; now and then very short packets."""
-    groups = int(rng.integers(1, 6))
+def _some_packet(params: "Params", rng: np.random.Generator, longest: int = 0) -> Batch:
+    """One to five groups, the last of them often cut short; or one of `longest` beats at most."""
+    groups = 1 if longest else int(rng.integers(1, 6))
     modes = rng.integers(0, 4, groups)
     if rng.random() < 0.3:
         modes[:] = modes[0]
@@ -57,8 +61,8 @@ def _some_packet(params: "Params", rng: np.random.Generator) -> Batch:
         length = params.beats[min(mode, 2)]
         if number == groups - 1 and rng.random() < 0.6:
             length = int(rng.integers(1, length + 1))
-        elif groups == 1 and rng.random() < 0.3:
-            length = 1
+        if longest:
+            length = int(rng.integers(1, min(length, longest) + 1))
         parts.append(_group(params.format, rng, (length, params.lanes), 4 << min(int(mode), 2)))
         # Behind a group's first beat the mode means nothing.
         shown = rng.integers(0, 4, length)
@@ -81,9 +85,18 @@ def _group(fmt: FloatFormat, rng: np.random.Generator, shape: tuple[int, int], b
     below.flat[rng.integers(0, below.size)] = 0
     field = np.clip(top - below, 0, 254)
     mantissa = rng.integers(0, 1 << size, shape)
-    kind = rng.integers(0, 6)
-    if kind == 0:
+    kind = rng.integers(0, 7)
+    if kind == 6:
+        # Powers of two, at every place of a code.
+        below = rng.integers(0, bits + 2, shape)
+        below.flat[rng.integers(0, below.size)] = 0
+        field = np.clip(top - below, 0, 254)
+        mantissa[rng.random(shape) < 0.8] = 0
+    elif kind == 0:
         mantissa |= (1 << size) - 1 >> rng.integers(0, 3)
+        # One bit short of rounding over all of them.
+        short = rng.random(shape) < 0.5
+        mantissa = np.where(short, (1 << size) - 1 ^ 1 << rng.integers(0, size, shape), mantissa)
     elif kind in (1, 2):
         # Few bits, so that what is dropped is often a half, or a half and one bit.
         dropped = np.clip(size + 1 - bits + below, 1, size)

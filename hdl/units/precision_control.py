@@ -68,20 +68,18 @@ class PrecisionControl(StreamUnit):
             twice.eq(Mux(first, zeroed, rest << 1)),
             trial.eq(twice - elements),
             fits.eq(~trial[-1]),
-            self.o.valid.eq(self.i.valid & ready),
+            self.o.valid.eq(ready),
             self.i.ready.eq(~end | (ready & self.o.ready)),
             give.eq(self.o.valid & self.o.ready),
         ]
-        with m.If(self.i.valid & end):
-            with m.If(give):
-                m.d.sync += step.eq(0)
-            with m.Elif(~ready):
-                m.d.sync += [
-                    step.eq(step + 1),
-                    rest.eq(Mux(fits, trial, twice)),
-                    over.eq(Mux(first, fits, over)),
-                    share.eq(Cat(fits | over, share)),
-                ]
+        with m.If(give):
+            m.d.sync += step.eq(0)
+        with m.Elif(self.i.valid & end & ~ready):
+            m.d.sync += step.eq(step + 1)
+        # What stands here before the first step is not read.
+        m.d.sync += rest.eq(Mux(fits, trial, twice))
+        with m.If(~ready):
+            m.d.sync += [over.eq(Mux(first, fits, over)), share.eq(Cat(fits | over, share))]
 
         some, up, down = Signal(), Signal(), Signal()
         chosen = Signal(2)
