@@ -17,7 +17,7 @@ from narrowgauge.console import table
 from narrowgauge.golden.errors import MissingToolError, UsageError
 from narrowgauge.language import sources
 
-__all__ = ["NETS", "NORMS", "Report", "Request", "evaluate"]
+__all__ = ["NETS", "NORMS", "Report", "Request", "evaluate", "need_torch"]
 
 NETS = ("resnet", "mobilenet")
 NORMS = ("bn", "fp32", "fp10", "bfp4", "bfp8", "bfp16")
@@ -110,7 +110,8 @@ def train(data: str, plan: dict[str, Any]) -> dict[str, Any]:
     return loop.train(loop.Plan(**plan), load(data))
 
 
-def _need_torch() -> None:
+def need_torch() -> None:
+    """Raise `MissingToolError` where torch is not installed."""
     if find_spec("torch") is None:
         raise MissingToolError(
             "package torch is not installed: pip install 'narrowgauge[train]' (the extra `train`)"
@@ -130,7 +131,7 @@ def evaluate(
     `progress` is told of each run that ends. Each run has one thread.
     Raises `MissingToolError` where torch or the data is missing, `UsageError` for bad data.
     """
-    _need_torch()
+    need_torch()
     from narrowgauge.golden.training.data import load
 
     store = Cache(output.folder(cache))

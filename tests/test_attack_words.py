@@ -1,6 +1,7 @@
 """Weights as words: made, read back, flipped, and the effect of every bit at once."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from narrowgauge.golden.attack import (
     FIELDS,
     IntSteps,
     Layout,
+    Plan,
     WeightMemory,
     effects,
     get_weights,
@@ -256,3 +258,22 @@ def test_what_does_not_fit() -> None:
         get_weights("int8x")
     with pytest.raises(UsageError, match=r"bits must be 2\.\.8, got 9"):
         get_weights("int9")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"method": "guess"}, "no method 'guess'; methods: zebra, bfa, random"),
+        ({"judge": "me"}, "judge must be test or distilled, got 'me'"),
+        ({"budget": 0}, "budget must be at least 1, got 0"),
+        ({"bar": 1.5}, "bar must be above 0 and below 1, got 1.5"),
+        ({"bound": 0.0}, "bound must be above 0, got 0.0"),
+        ({"reading": "or"}, "reading must be replace or add, got 'or'"),
+        ({"fields": ()}, "no field was given"),
+        ({"fields": ("padding",)}, "no field 'padding'; fields: top, element, scale, outlier, pos"),
+        ({"fmt": "int99"}, r"bits must be 2\.\.8, got 99"),
+    ],
+)
+def test_impossible_plans(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Plan(**{"fmt": "int8", "method": "bfa", **changed})

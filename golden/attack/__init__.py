@@ -7,15 +7,18 @@ at once. The search for the bits that matter most is in `golden.training.attack`
 from narrowgauge.golden.attack.effects import Effects, effects
 from narrowgauge.golden.attack.layout import FIELDS, Layout, Place, get_weights
 from narrowgauge.golden.attack.memory import Flip, WeightMemory
+from narrowgauge.golden.attack.plan import METHODS, Plan
 from narrowgauge.golden.attack.steps import IntSteps
 
 __all__ = [
     "FIELDS",
+    "METHODS",
     "Effects",
     "Flip",
     "IntSteps",
     "Layout",
     "Place",
+    "Plan",
     "WeightMemory",
     "effects",
     "get_weights",

@@ -90,32 +90,32 @@ class Layout:
         """Output channels."""
         return self.shape[0]
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Weights of a row."""
         return int(np.prod(self.shape[1:], dtype=np.int64))
 
-    @property
+    @cached_property
     def row_blocks(self) -> int:
         """Blocks of a row."""
         return -(-self.columns // self.fmt.k)
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         """Blocks in all."""
         return self.rows * self.row_blocks
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Bits of a block."""
         return self.fmt.payload.width
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Words of the memory."""
         return -(-self.blocks * self.width // self.word_bits)
 
-    @property
+    @cached_property
     def bits(self) -> int:
         """Bits of all words."""
         return self.words * self.word_bits

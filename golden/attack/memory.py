@@ -62,7 +62,7 @@ def decode(layout: Layout, batch: Batch, steps: F64, reading: Reading) -> F64:
     fmt = layout.fmt
     if isinstance(fmt, IntSteps):
         return np.asarray(batch["codes"] * steps[:, None])
-    codes = batch["codes"].astype(kernel.code_dtype(fmt))
+    codes: kernel.Codes = batch["codes"].astype(kernel.code_dtype(fmt))
     if isinstance(fmt, BFP):
         return bfp.decode_values(fmt, codes, batch["scale"], np.float64).astype(np.float64)
     count = len(codes)
@@ -75,9 +75,8 @@ def decode(layout: Layout, batch: Batch, steps: F64, reading: Reading) -> F64:
         made = kernel.dequantize_blocks(fmt, (codes, scales, outliers, positions), np.float64)
         return made.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        # Elements alone: the outliers laid over them are put back.
-        zero = (codes, scales, none[:, :0], none[:, :0])
-        values = kernel.dequantize_blocks(fmt, zero, np.float64).astype(np.float64)
+        bare = (codes, scales, none, none)
+        values = kernel.dequantize_blocks(fmt, bare, np.float64).astype(np.float64)
         added = bf16_values(outliers).astype(np.float64)
         np.add.at(values, (np.arange(count)[:, None], positions), added)
     return values

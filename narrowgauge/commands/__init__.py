@@ -1,6 +1,7 @@
 """The commands of the command line: a function each, options in, exit code out, and its options."""
 
 from narrowgauge.commands import (
+    attack,
     basic,
     energy,
     gates,
@@ -22,7 +23,7 @@ _BY_NAME = {
     command.name: command
     for module in (
         *(basic, synth, gates, timing, energy, prove, mutate, sweep),
-        *(perplexity, layer, sensitivity, train, report),
+        *(perplexity, layer, sensitivity, train, attack, report),
     )
     for command in module.COMMANDS
 }
@@ -31,7 +32,7 @@ COMMANDS = tuple(
     _BY_NAME[name]
     for name in (
         *("list", "generate", "verify", "synth", "gates", "timing", "energy", "prove", "mutate"),
-        *("flow", "sweep", "perplexity", "layer", "sensitivity", "train", "report"),
+        *("flow", "sweep", "perplexity", "layer", "sensitivity", "train", "attack", "report"),
         *("vectors", "doctor"),
     )
 )
