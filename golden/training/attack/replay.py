@@ -22,6 +22,14 @@ Row = tuple[int, int, torch.Tensor]
 """A try's number, an output channel, and its weights there, shaped as one row of the weight."""
 
 
+def _parts(net: nn.Module) -> list[nn.Module]:
+    """Modules that, called one after the other, are the net."""
+    # A subclass may do more than call its children in turn.
+    if type(net).forward is not nn.Sequential.forward:
+        return [net]
+    return [part for child in net.children() for part in _parts(child)]
+
+
 class Replay:
     """See the module. Leaves must be called in the same order in every pass.
 
@@ -37,7 +45,7 @@ class Replay:
         self._outputs: list[torch.Tensor] = []
         self._inputs: dict[str, torch.Tensor] = {}
         self._at: dict[str, int] = {}
-        self._parts = list(net) if isinstance(net, nn.Sequential) else [net]
+        self._parts = _parts(net)
         self._entries: list[tuple[int, torch.Tensor]] = []
         self._call, self._start, self._copies = 0, 0, 0
         self._given: torch.Tensor | None = None

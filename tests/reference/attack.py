@@ -1,0 +1,196 @@
+"""The tracked attacks, attack.json, and the tables of docs/attack.md made from them.
+
+`python -m tests.reference.attack METHODS.json FIELDS.json` takes what `narrowgauge attack --record`
+has written: a record of several methods, and one of several fields.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrowgauge.attack import Request
+from narrowgauge.console import markdown
+
+__all__ = ["BEGIN", "DATA", "END", "PAGE", "command", "load", "main", "reduce", "render", "runs"]
+
+DATA = Path(__file__).with_name("attack.json")
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "attack.md"
+BEGIN, END = "<!-- attack:begin -->", "<!-- attack:end -->"
+FLIP = (
+    *("tensor", "word", "bit", "field", "place", "before", "after", "loss"),
+    *("flips", "test", "distilled"),
+)
+"""What is tracked of a flip, in this order; of random flips the last three."""
+
+Data = dict[str, Any]
+
+
+def load() -> dict[str, Data]:
+    """The tracked records: `methods` and `fields`."""
+    data: dict[str, Data] = json.loads(DATA.read_text(encoding="utf-8"))
+    return data
+
+
+def reduce(report: Data) -> Data:
+    """What is tracked of a record."""
+
+    def plain(value: Any) -> Any:
+        return round(value, 4) if isinstance(value, float) else value
+
+    kept = []
+    for run in report["runs"]:
+        names = FLIP[-3:] if run["plan"]["method"] == "random" else FLIP
+        kept.append({
+            "fields": run["fields"],
+            "plan": {name: run["plan"][name] for name in ("fmt", "method", "seed", "fields")},
+            "clean": run["clean"],
+            "end": run["end"],
+            "to_chance": run["to_chance"],
+            "seen": run["seen"],
+            "trials": [{name: t[name] for name in ("flips", "end")} for t in run["trials"]],
+            "bits": run["bits"],
+            "flips": [[plain(flip.get(name)) for name in names] for flip in run["flips"]],
+        })  # fmt: skip
+    return {"configuration": report["configuration"], "runs": kept}
+
+
+def runs(data: Data, **wanted: Any) -> list[Data]:
+    """The runs of a format, a method, a word for fields, seed by seed."""
+    return [
+        run
+        for run in data["runs"]
+        if all((run["fields"] if k == "word" else run["plan"][k]) == v for k, v in wanted.items())
+    ]
+
+
+def _each(data: Data, name: str) -> list[Any]:
+    """The values of a part of the plan, or of the word for fields, in order."""
+    found = [run["fields"] if name == "word" else run["plan"][name] for run in data["runs"]]
+    return list(dict.fromkeys(found))
+
+
+def command(data: Data) -> str:
+    """What makes the record."""
+    c, plain = data["configuration"], Request()
+    words = ["narrowgauge attack --data", c["data"]]
+    for option, name in (("format", "formats"), ("method", "methods"), ("fields", "fields")):
+        if c[name] != list(getattr(plain, name)):
+            words.append(f"--{option} {','.join(c[name])}")
+    words += [
+        f"--{name.replace('_', '-')} {c[name]}"
+        for name in (
+            *("net", "epochs", "rate", "train_batch", "seeds", "tests", "budget", "trials"),
+            *("batch", "bound", "validation", "bar", "judge", "tried", "word_bits", "reading"),
+        )
+        if c[name] != getattr(plain, name)
+    ]
+    return " ".join([*words, "--jobs 1 --record build/attack.json"])
+
+
+def _accuracy(found: list[Data], after: int) -> float:
+    """Mean test accuracy in percent, before the first flip (0) or after the last (-1)."""
+    return float(
+        np.mean([100 * (run["flips"][-1][-2] if after else run["clean"]["test"]) for run in found])
+    )
+
+
+def flips(found: list[Data]) -> str:
+    """Mean and range of the flips to chance; what is left of the accuracy where it is not met."""
+    counts = [run["to_chance"] for run in found]
+    if None in counts:
+        met = sum(count is not None for count in counts)
+        left = f"{_accuracy(found, -1):.0f} % left"
+        most = max(len(run["flips"]) for run in found)
+        return f"{met} of {len(counts)} in {most}, {left}"
+    low, high = min(counts), max(counts)
+    return f"{np.mean(counts):.1f} ({low} to {high})" if low < high else f"{low}"
+
+
+def _methods(data: Data) -> str:
+    rows = []
+    for fmt in _each(data, "fmt"):
+        for method in _each(data, "method"):
+            found = runs(data, fmt=fmt, method=method)
+            counts = [run["to_chance"] for run in found if run["to_chance"] is not None]
+            spread = f"{np.std(counts, ddof=1):.1f}" if len(counts) > 1 else ""
+            once = ""
+            if method == "zebra":
+                first = [run["trials"][0] for run in found]
+                if all(trial["end"] == "reached" for trial in first):
+                    once = f"{np.mean([trial['flips'] for trial in first]):.1f}"
+            rows.append([
+                f"`{fmt}`", method, f"{_accuracy(found, 0):.1f}", flips(found), spread, once,
+                f"{_accuracy(found, -1):.1f}",
+            ])  # fmt: skip
+    head = ["format", "method", "clean %", "flips to chance", "deviation", "first trial", "after %"]
+    return markdown(head, rows)
+
+
+def first_fields(found: list[Data]) -> str:
+    """The fields of the first flips."""
+    names = [run["flips"][0][FLIP.index("field")] for run in found if run["flips"]]
+    bits = [run["flips"][0][FLIP.index("place")] for run in found if run["flips"]]
+    told = dict.fromkeys(f"{name} {bit}" for name, bit in zip(names, bits, strict=True))
+    return ", ".join(told)
+
+
+def _fields(data: Data) -> str:
+    words = [word for word in _each(data, "word") if word != "all"]
+    rows = []
+    for fmt in _each(data, "fmt"):
+        every = runs(data, fmt=fmt, word="all")
+        cells = []
+        for word in words:
+            found = runs(data, fmt=fmt, word=word)
+            if word == "top+element" and not found:
+                found = every
+            cells.append(flips(found) if found else "")
+        rows.append([
+            f"`{fmt}`", f"{_accuracy(every, 0):.1f}", flips(every), first_fields(every), *cells,
+        ])  # fmt: skip
+    names = [word.replace("top+element", "elements").replace("scale", "scales") for word in words]
+    names = [name.replace("outlier", "outliers").replace("position", "positions") for name in names]
+    return markdown(["format", "clean %", "any bit", "first flip", *names], rows)
+
+
+def _said(data: Data) -> str:
+    c = data["configuration"]
+    return (
+        f"`{c['net']}` on {c['data']}, trained for {c['epochs']} epochs to "
+        f"{100 * c['accuracy']:.1f} % of all test images ({c['parameters']} parameters). Chance: "
+        f"at most {100 * c['bar']:g} % of the first {c['tests']} test images. {c['seeds']} seeds, "
+        f"at most {c['budget']} flips (random: {1000 * c['budget']}), {c['batch']} images a "
+        f"search, distilled to {c['bound']:g}; zebra: {c['trials']} trial{'s' * (c['trials'] > 1)}. "
+        f"torch {c['torch']}, one thread."
+    )
+
+
+def render(data: dict[str, Data], page: str) -> str:
+    """The page with its tables."""
+    before, _, rest = page.partition(BEGIN)
+    parts = []
+    for name, table in (("methods", _methods), ("fields", _fields)):
+        parts.append(f"{table(data[name])}\n\n{_said(data[name])}\n\n    {command(data[name])}")
+    tables = "\n\n".join(parts)
+    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
+
+
+def main(paths: Sequence[str]) -> None:
+    """Take recorded files into the tracked one and into the page."""
+    reports = [reduce(json.loads(Path(path).read_text(encoding="utf-8"))) for path in paths]
+    data = dict(zip(("methods", "fields"), reports, strict=True))
+    lines = []
+    for name, report in data.items():
+        made = ",\n".join("  " + json.dumps(run) for run in report["runs"])
+        told = json.dumps(report["configuration"])
+        lines.append(f' "{name}": {{"configuration": {told}, "runs": [\n{made}\n ]}}')
+    DATA.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    PAGE.write_text(render(data, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

