@@ -150,7 +150,10 @@ class WeightMemory:
 
     def copy(self) -> "WeightMemory":
         """Another memory of the same content."""
-        return WeightMemory(self.layout, self.words, self.steps, self.reading)
+        made = object.__new__(WeightMemory)
+        own = {"_bits": self._bits.copy(), "_values": self._values.copy()}
+        made.__dict__.update(self.__dict__ | own)
+        return made
 
     @property
     def words(self) -> npt.NDArray[np.uint8]:

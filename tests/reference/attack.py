@@ -164,7 +164,7 @@ def _said(data: Data) -> str:
         f"{100 * c['accuracy']:.1f} % of all test images ({c['parameters']} parameters). Chance: "
         f"at most {100 * c['bar']:g} % of the first {c['tests']} test images. {c['seeds']} seeds, "
         f"at most {c['budget']} flips (random: {1000 * c['budget']}), {c['batch']} images a "
-        f"search, distilled to {c['bound']:g}; zebra: {c['trials']} trial{'s' * (c['trials'] > 1)}. "
+        f"search, distilled to {c['bound']:g}; trials of zebra: {c['trials']}. "
         f"torch {c['torch']}, one thread."
     )
 
