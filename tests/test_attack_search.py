@@ -292,3 +292,11 @@ def test_repetition(kept: dict[str, Any]) -> None:
     assert found["to_chance"] == counts[-1] == len(found["flips"])
     budgets = [trial["flips"] for trial in found["trials"]]
     assert all(flips < counts[0] for flips in budgets[1:])
+
+
+def test_no_gradient(net: Any) -> None:
+    with torch.no_grad():
+        net[8].bias.fill_(float("nan"))
+    plan = attack.Plan(fmt="int8", method="bfa", **FAST)
+    with pytest.raises(UsageError, match="the loss of bfa's images has no gradient in the clean"):
+        runs.run(net, victims.sets(DATA, 16), plan)

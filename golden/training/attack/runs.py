@@ -114,6 +114,9 @@ def run(
     `to_chance`, flips until the judge's accuracy was at the bar, or None; `seen`, the same of the
     distilled images; `trials`, the flips of each; `validation`, how the distilled images came
     about; `bits` of the memories by field
+
+    Raises `UsageError` for a net without batch normalisation (`zebra` and the distilled images), or
+    without a gradient, and for fields that the format has not.
     """
     torch.set_num_threads(threads)
     fmt = get_weights(plan.fmt)
@@ -148,6 +151,10 @@ def run(
             flips, why = progressive(
                 victim, images, labels, search=search, budget=budget, watch=watch
             )
+            if why == "no gradient" and not flips:
+                raise UsageError(
+                    f"the loss of {plan.method}'s images has no gradient in the clean net"
+                )
             trials.append({"flips": len(flips), "end": why, **more})
             if why == "reached" or not best:
                 best, end = flips, why
