@@ -169,12 +169,40 @@ def _said(data: Data) -> str:
     )
 
 
+def _compared(data: Data) -> str:
+    """Methods beside each other, and what the distilled images told."""
+    told = []
+    for fmt in _each(data, "fmt"):
+        pair = (runs(data, fmt=fmt, method=method) for method in ("zebra", "bfa"))
+        counts = [[run["to_chance"] for run in found] for found in pair]
+        if all(found and None not in found for found in counts):
+            told.append(f"`{fmt}` {np.mean(counts[1]) / np.mean(counts[0]):.2f}")
+    bar = data["configuration"]["bar"]
+    zebra = runs(data, method="zebra")
+    seen = [
+        next(flip for flip in run["flips"] if flip[-1] <= bar)
+        for run in zebra
+        if run["seen"] is not None
+    ]
+    lines = [f"Flips of bfa over those of zebra: {', '.join(told)}."] if told else []
+    if seen:
+        lines.append(
+            f"In {len(seen)} of {len(zebra)} runs of zebra the distilled images were at chance "
+            f"after {np.mean([flip[-3] for flip in seen]):.1f} flips on average, with "
+            f"{100 * np.mean([flip[-2] for flip in seen]):.0f} % of the test images still right."
+        )
+    return " ".join(lines)
+
+
 def render(data: dict[str, Data], page: str) -> str:
     """The page with its tables."""
     before, _, rest = page.partition(BEGIN)
     parts = []
     for name, table in (("methods", _methods), ("fields", _fields)):
-        parts.append(f"{table(data[name])}\n\n{_said(data[name])}\n\n    {command(data[name])}")
+        said = _said(data[name])
+        if name == "methods":
+            said = f"{_compared(data[name])} {said}".strip()
+        parts.append(f"{table(data[name])}\n\n{said}\n\n    {command(data[name])}")
     tables = "\n\n".join(parts)
     return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
 
