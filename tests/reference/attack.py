@@ -51,7 +51,11 @@ def reduce(report: Data) -> Data:
             "end": run["end"],
             "to_chance": run["to_chance"],
             "seen": run["seen"],
-            "trials": [{name: t[name] for name in ("flips", "end")} for t in run["trials"]],
+            "trials": [
+                {"flips": trial["flips"], "end": trial["end"],
+                 "steps": [group["steps"] for group in trial.get("distillation", ())]}
+                for trial in run["trials"]
+            ],
             "bits": run["bits"],
             "flips": [[plain(flip.get(name)) for name in names] for flip in run["flips"]],
         })  # fmt: skip
@@ -184,7 +188,10 @@ def _compared(data: Data) -> str:
         for run in zebra
         if run["seen"] is not None
     ]
+    steps = [step for run in zebra for trial in run["trials"] for step in trial["steps"]]
     lines = [f"Flips of bfa over those of zebra: {', '.join(told)}."] if told else []
+    if steps:
+        lines.append(f"A batch is distilled in {np.mean(steps):.0f} steps of Adam.")
     if seen:
         lines.append(
             f"In {len(seen)} of {len(zebra)} runs of zebra the distilled images were at chance "
