@@ -14,6 +14,9 @@ from narrowgauge.golden.training.attack import distill, mobilenet_v2, search  # 
 from narrowgauge.golden.training.attack.replay import Replay  # noqa: E402
 from narrowgauge.golden.training.attack.victim import Victim  # noqa: E402
 
+# Threads that wait for each other take many times as long beside other work.
+torch.set_num_threads(1)
+
 
 def test_the_shape() -> None:
     """As many weights as published, 53 layers in memories, 52 norms."""

@@ -18,6 +18,9 @@ from narrowgauge.golden.training.attack.victim import Victim, accuracy  # noqa: 
 from narrowgauge.golden.training.data import Images  # noqa: E402
 from narrowgauge.golden.training.loop import Plan  # noqa: E402
 
+# Threads that wait for each other take many times as long beside other work.
+torch.set_num_threads(1)
+
 FAST = {"validation": 20, "validation_steps": 5, "batch": 16, "bound": 8.0}
 
 
