@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 def exact(layer: Layer, x: Floats, g: Floats, gamma: Floats, beta: Floats) -> dict[str, Floats]:
     """The formulas, unrounded, of x and g (positions, channels)."""
     count, chunks = layer.count, layer.chunks
-    c = 1 / np.sqrt(2 * np.log(count / chunks))
+    c = layer.ratio if layer.factor == "normal" else 1 / np.sqrt(2 * np.log(count / chunks))
     chunk = np.arange(count) * chunks // count
     rows = [np.flatnonzero(chunk == k) for k in range(chunks)]
     high = np.array([r[x[r].argmax(axis=0)] for r in rows])

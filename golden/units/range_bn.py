@@ -6,8 +6,8 @@
 
 for each channel, over its N values in K chunks: M_k and m_k are the largest and least of chunk k,
 d_i is 1 at M_k, -1 at m_k and 0 elsewhere; of equal ones the first in scan order counts. Chunk k
-holds the positions t with floor(t K / N) = k, so that lengths differ by one at most;
-c = 1 / sqrt(2 ln(N / K)).
+holds the positions t with floor(t K / N) = k, so that lengths differ by one at most; c is one of
+`range_bn_layer`, 1 / sqrt(2 ln(N / K)) in the paper.
 
 Everything is fixed point, so that sums depend neither on lanes nor on the order of tiles:
 
@@ -28,7 +28,6 @@ DNN Training", ICCD 2022; Banner et al., "Scalable methods for 8-bit training of
 NeurIPS 2018. Windows, widths and rounding are ours.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +36,7 @@ import numpy.typing as npt
 from narrowgauge.golden.errors import UsageError, check_limits
 from narrowgauge.golden.formats import BFP, FloatFormat, get, quantize
 from narrowgauge.golden.formats.bfp import decode_values, quantize_groups
+from narrowgauge.golden.units.range_bn_layer import Layer, chunk_of
 from narrowgauge.golden.units.window import align
 
 __all__ = [
@@ -242,51 +242,6 @@ def rounded_shift(values: Ints, right: npt.ArrayLike) -> Ints:
     up = (rest > half) | ((rest == half) & (base & 1 == 1))
     base = base + np.where(down > 0, up, False)
     return np.where(amount > 62, 0, base << np.clip(-amount, 0, 62))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """What is the same for all channels of a layer, worked out by the host.
-
-    Parameters
-    ----------
-    count : N, values of a channel
-    chunks : K
-    epsilon : added to c R
-    """
-
-    count: int
-    chunks: int
-    epsilon: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if not 2 * self.chunks <= self.count <= 1 << 20:
-            raise UsageError(
-                f"a channel must have {2 * self.chunks}..{1 << 20} values in {self.chunks} chunks "
-                f"of two or more, got {self.count}"
-            )
-        if not 0 <= self.epsilon < 1:
-            raise UsageError(f"epsilon must be from 0 to below 1, got {self.epsilon}")
-
-    @property
-    def c(self) -> int:
-        """The factor c as a fraction of 2**16, to nearest."""
-        return round(65536 / math.sqrt(2 * math.log(self.count / self.chunks)))
-
-    @property
-    def inverse(self) -> tuple[int, int]:
-        """1 / N as (significand of 16 bits, right shift), to nearest."""
-        shift = 15 + (self.count - 1).bit_length()
-        return round(2**shift / self.count), shift
-
-    def starts(self) -> Ints:
-        """First position of each chunk."""
-        return -(-np.arange(self.chunks) * self.count // self.chunks)
-
-
-def chunk_of(layer: Layer, position: Ints) -> Ints:
-    """The chunk of a position."""
-    return position * layer.chunks // layer.count
 
 
 def blocks_of(fmt: BFP, total: Ints, unit: Ints, nan: Bools) -> Blocks:
