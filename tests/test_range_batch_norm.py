@@ -10,6 +10,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import Overflow, Rounding, get, vector
 from narrowgauge.golden.units.range_bn import FP10, Blocks, Layer, RangeBn
 from narrowgauge.golden.units.range_bn_gradient import gradients, propagate
+from narrowgauge.golden.units.range_bn_layer import FACTORS, expected_range
 from narrowgauge.golden.units.range_bn_passes import constants, normalize, statistics
 from narrowgauge.golden.units.window import FP32
 from tests.range_bn_formulas import distance, exact
@@ -90,7 +91,10 @@ def test_the_passes_are_the_golden_model(group: int, widths: tuple[int, ...]) ->
         gamma = encode("fp10_e5m4", rng.normal(size=channels) * size)
         size = np.exp2(rng.integers(-20, 6, channels)) * (rng.random(channels) > 0.2)
         beta = encode("fp32", rng.normal(size=channels) * size)
-        layer = Layer(count=count, chunks=chunks, epsilon=(1e-5, 0.0, 0.5)[trial % 3])
+        layer = Layer(
+            count=count, chunks=chunks, epsilon=(1e-5, 0.0, 0.5)[trial % 3],
+            factor=FACTORS[trial // 8 % 2],
+        )  # fmt: skip
         blocks, slopes = Blocks.of(x, params.forward), Blocks.of(g, params.backward)
         stats = statistics(params, layer, blocks)
         made = constants(params, layer, stats, gamma, beta)
@@ -117,17 +121,18 @@ def rows(x: Any) -> Floats:
 
 
 @pytest.mark.parametrize("kind", GOLDEN)
+@pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("channels", [16, 6])
-def test_the_module_is_the_golden_model(kind: str, channels: int) -> None:
+def test_the_module_is_the_golden_model(kind: str, factor: str, channels: int) -> None:
     """Order of positions, channels that fill no group, gamma and beta, running averages."""
-    norm = RangeBatchNorm2d(channels, kind=kind)
+    norm = RangeBatchNorm2d(channels, kind=kind, factor=factor)
     with torch.no_grad():
         norm.weight.copy_(1 + images((channels,), 1) / 3)
         norm.bias.copy_(images((channels,), 2))
     x, g = images((5, channels, 4, 3), 3).requires_grad_(), images((5, channels, 4, 3), 4)
     y = norm(x)
     y.backward(g)
-    params, layer = norm.params, Layer(count=60, chunks=8)
+    params, layer = norm.params, Layer(count=60, chunks=8, factor=factor)
     filled = [(0, 0), (0, -channels % params.group)]
     blocks = Blocks.of(np.pad(rows(x), filled), params.forward)
     slopes = Blocks.of(np.pad(rows(g), filled), params.backward)
@@ -146,16 +151,17 @@ def test_the_module_is_the_golden_model(kind: str, channels: int) -> None:
     assert norm.running_mean.numpy() == pytest.approx(
         0.1 * (stats.total * unit / 60)[:channels], rel=1e-5, abs=1e-7
     )
-    first = np.sqrt(2 * np.log(2))
+    first = {"bound": np.sqrt(2 * np.log(2)), "normal": 2 / np.sqrt(np.pi)}[factor]
     assert norm.running_range.numpy() == pytest.approx(
         0.9 * first + 0.1 * (stats.spread * unit / 8)[:channels], rel=1e-5
     )
     assert int(norm.running_count) == 60
 
 
-def test_gradients_of_the_unrounded_formulas() -> None:
+@pytest.mark.parametrize("factor", FACTORS)
+def test_gradients_of_the_unrounded_formulas(factor: str) -> None:
     """Against finite differences in float64; no two values tie."""
-    norm = RangeBatchNorm2d(3, kind="fp32", chunks=2, dtype=torch.float64)
+    norm = RangeBatchNorm2d(3, kind="fp32", factor=factor, chunks=2, dtype=torch.float64)
     x = images((3, 3, 2, 3), 7, torch.float64).requires_grad_()
     norm.track_running_stats = False
     gamma, beta = (v.detach().clone().requires_grad_() for v in (norm.weight, norm.bias))
@@ -169,15 +175,16 @@ def test_gradients_of_the_unrounded_formulas() -> None:
     assert torch.autograd.gradcheck(of, (x, gamma + 0.3, beta + 0.1))
 
 
-def test_the_unrounded_kind_is_the_formulas() -> None:
-    norm = RangeBatchNorm2d(4, kind="fp32", dtype=torch.float64)
+@pytest.mark.parametrize("factor", FACTORS)
+def test_the_unrounded_kind_is_the_formulas(factor: str) -> None:
+    norm = RangeBatchNorm2d(4, kind="fp32", factor=factor, dtype=torch.float64)
     x = images((7, 4, 3, 3), 8, torch.float64).mul(4).round().requires_grad_()
     g = images((7, 4, 3, 3), 9, torch.float64)
     with torch.no_grad():
         norm.weight.copy_(images((4,), 10))
     y = norm(x)
     y.backward(g)
-    layer = Layer(count=63, chunks=8)
+    layer = Layer(count=63, chunks=8, factor=factor)
     wanted = exact(layer, rows(x), rows(g), norm.weight.detach().numpy(), np.zeros(4))
     for found, name in ((rows(y), "y"), (rows(x.grad), "dx"), (norm.weight.grad.numpy(), "dgamma")):
         assert distance(found, wanted[name]) < 1e-12
@@ -254,8 +261,7 @@ def test_evaluation(kind: str) -> None:
     y.sum().backward()
     scale = x.grad[0, :, 0, 0]
     assert torch.equal(x.grad, scale[None, :, None, None].expand_as(x))
-    c = 1 / np.sqrt(2 * np.log(576 / 8))
-    wanted = 1 / (c * norm.running_range + 1e-5)
+    wanted = 1 / (norm.running_range / expected_range(576 / 8) + 1e-5)
     assert (scale / wanted - 1).abs().max() < 0.15
 
 
@@ -273,9 +279,11 @@ def test_options_and_state(kind: str) -> None:
     other = RangeBatchNorm2d(6, kind=kind)
     other.load_state_dict(norm.state_dict())
     assert torch.equal(other.eval()(x), norm.eval()(x))
-    assert f"6, eps=1e-05, momentum=0.5, affine=True, track_running_stats=True, kind='{kind}'" in (
-        repr(norm)
+    assert (
+        f"6, eps=1e-05, momentum=0.5, affine=True, track_running_stats=True, kind='{kind}', "
+        in (repr(norm))
     )
+    assert ", factor='normal', chunks=8)" in repr(norm)
     assert set(norm.state_dict()) == {
         "weight", "bias", "running_mean", "running_range", "running_count",
         "num_batches_tracked",
@@ -322,6 +330,7 @@ def test_it_learns() -> None:
     ("call", "message"),
     [
         (lambda: RangeBatchNorm2d(4, kind="bfp3"), "kind must be one of fp32, fp10, bfp4, "),
+        (lambda: RangeBatchNorm2d(4, factor="x"), "factor must be one of bound, normal, got 'x'"),
         (lambda: RangeBatchNorm2d(0), "num_features must be at least 1, got 0"),
         (lambda: RangeBatchNorm2d(4, chunks=3), "chunks must be a power of two, got 3"),
         (lambda: RangeBatchNorm2d(4, eps=1.0), "epsilon must be from 0 to below 1, got 1.0"),

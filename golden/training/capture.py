@@ -26,7 +26,9 @@ from narrowgauge.golden.units.range_bn import FP10
 
 __all__ = ["PLAN", "capture", "main"]
 
-PLAN = Plan(net="mobilenet", norm="bfp4", seed=1, epochs=1, batch=256, rate=0.3)
+PLAN = Plan(
+    net="mobilenet", norm="bfp4", factor="bound", seed=1, epochs=1, batch=256, rate=0.3
+)  # fmt: skip
 POSITIONS, CHANNELS = 2048, 16
 
 

@@ -67,6 +67,18 @@ class Images:
             state.update(str(array.shape).encode() + array.tobytes())
         return state.hexdigest()
 
+    def held(self, count: int) -> "Images":
+        """Of the training set alone: its last so many images to test on, the others to train."""
+        if not 0 < count < len(self.train):
+            raise UsageError(f"held must be 1..{len(self.train) - 1} of {self.name}, got {count}")
+        return Images(
+            name=self.name,
+            train=self.train[:-count],
+            train_labels=self.train_labels[:-count],
+            test=self.train[-count:],
+            test_labels=self.train_labels[-count:],
+        )
+
 
 def load(name: str) -> Images:
     """A set by name, or of the folder of that name.

@@ -19,6 +19,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.training.data import Images
 from narrowgauge.golden.training.nets import make
 from narrowgauge.golden.training.norm import KINDS, replace_batch_norm
+from narrowgauge.golden.units.range_bn_layer import FACTORS
 
 __all__ = ["NORMS", "Plan", "build", "train"]
 
@@ -41,6 +42,7 @@ class Plan:
     images : of the training set, from its start; None is all
     batch : images a step
     rate : largest learning rate
+    factor : of the norm, as of `RangeBatchNorm2d`
     """
 
     net: str
@@ -50,10 +52,13 @@ class Plan:
     images: int | None = None
     batch: int = 64
     rate: float = 0.2
+    factor: str = "normal"
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise UsageError(f"no norm {self.norm!r}; norms: {', '.join(NORMS)}")
+        if self.factor not in FACTORS:
+            raise UsageError(f"factor must be one of {', '.join(FACTORS)}, got {self.factor!r}")
         for name in ("epochs", "images", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -66,7 +71,7 @@ def build(plan: Plan) -> torch.nn.Module:
     """The net of a plan, its weights as the seed has them whatever the norm."""
     torch.manual_seed(plan.seed)
     net = make(plan.net)
-    return net if plan.norm == "bn" else replace_batch_norm(net, kind=plan.norm)
+    return net if plan.norm == "bn" else replace_batch_norm(net, kind=plan.norm, factor=plan.factor)
 
 
 def _prepared(images: Any) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
     mu = sum x / N   R = sum_k (M_k - m_k) / K   y = gamma (x - mu) / (c R + eps) + beta
 
-as in `golden.units.range_bn`, positions in the order (N, H, W). The kinds:
+as in `golden.units.range_bn`, positions in the order (N, H, W); c is one of `range_bn_layer`. The
+kinds:
 
 | kind | what computes |
 | --- | --- |
@@ -17,7 +18,6 @@ that of the batch; running averages are kept of mu and of R, never of s, and eva
 c of the last batch trained with. There mean and range are placed on a window of 16 bits.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,6 @@ __all__ = ["KINDS", "RangeBatchNorm2d", "replace_batch_norm"]
 
 KINDS: dict[str, int | None] = {"fp32": None, "fp10": 1, "bfp4": 4, "bfp8": 8, "bfp16": 16}
 """The group of each kind."""
-
-
-def _factor(layer: Layer) -> float:
-    """The factor c, unrounded."""
-    return 1 / math.sqrt(2 * math.log(layer.count / layer.chunks))
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
@@ -65,7 +60,7 @@ class _Unrounded(torch.autograd.Function):
             high, low, largest, least = passes.extremes(layer, rows)
             running = rows.mean(1), (high - low).mean(1)
         mean, spread = running
-        scale = torch.where(spread == 0, 0.0, 1 / (_factor(layer) * spread + layer.epsilon))
+        scale = torch.where(spread == 0, 0.0, 1 / (layer.ratio * spread + layer.epsilon))
         normal = (rows - mean[:, None]) * scale[:, None]
         ctx.save_for_backward(normal, scale, gamma, largest, least)
         ctx.mark_non_differentiable(mean, spread)
@@ -82,7 +77,7 @@ class _Unrounded(torch.autograd.Function):
         else:
             chunks = ctx.layer.chunks
             dx = g - (dbeta / ctx.layer.count)[:, None]
-            patch = (dgamma * (_factor(ctx.layer) / chunks))[:, None].expand(-1, chunks)
+            patch = (dgamma * (ctx.layer.ratio / chunks))[:, None].expand(-1, chunks)
             dx.scatter_add_(1, largest, -patch).scatter_add_(1, least, patch)
             dx *= (gamma * scale)[:, None]
         return _images(dx, grads[0]), dgamma, dbeta, None, None
@@ -149,6 +144,7 @@ class RangeBatchNorm2d(torch.nn.Module):
     track_running_stats : whether running averages are kept; evaluation is as training otherwise
     device, dtype : of parameters and averages
     kind : one of `KINDS`
+    factor : of `range_bn_layer.FACTORS`: `normal`, or the paper's `bound`
     chunks : K; a batch must have 2 K positions at least, else `UsageError`
     fraction, precision, window, gradient_window : as of `RangeBn`; the defaults are the hardware's
     """
@@ -164,6 +160,7 @@ class RangeBatchNorm2d(torch.nn.Module):
         dtype: Any = None,
         *,
         kind: str = "bfp4",
+        factor: str = "normal",
         chunks: int = 8,
         fraction: int = 12,
         precision: int = 9,
@@ -184,7 +181,8 @@ class RangeBatchNorm2d(torch.nn.Module):
             gradient_window=gradient_window,
         )
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.affine, self.track_running_stats, self.kind = affine, track_running_stats, kind
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.kind, self.factor = kind, factor
         place = {"device": device, "dtype": dtype}
         if affine:
             self.weight = torch.nn.Parameter(torch.ones(num_features, **place))
@@ -193,10 +191,10 @@ class RangeBatchNorm2d(torch.nn.Module):
             self.register_parameter("weight", None)
             self.register_parameter("bias", None)
         # Deviation 1 in the shortest chunks there are, until a batch has been seen.
-        first = Layer(count=2 * chunks, chunks=chunks, epsilon=eps)
+        first = Layer(count=2 * chunks, chunks=chunks, epsilon=eps, factor=factor)
         kept: dict[str, Any] = {
             "running_mean": torch.zeros(num_features, **place),
-            "running_range": torch.full((num_features,), 1 / _factor(first), **place),
+            "running_range": torch.full((num_features,), 1 / first.ratio, **place),
             "running_count": torch.tensor(first.count, device=device),
             "num_batches_tracked": torch.tensor(0, device=device),
         }
@@ -208,7 +206,7 @@ class RangeBatchNorm2d(torch.nn.Module):
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
             f"affine={self.affine}, track_running_stats={self.track_running_stats}, "
-            f"kind={self.kind!r}, chunks={self.params.chunks}"
+            f"kind={self.kind!r}, factor={self.factor!r}, chunks={self.params.chunks}"
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -219,7 +217,7 @@ class RangeBatchNorm2d(torch.nn.Module):
             )
         batch = self.training or not self.track_running_stats
         count = x.numel() // self.num_features if batch else int(self.running_count)
-        layer = Layer(count=count, chunks=self.params.chunks, epsilon=self.eps)
+        layer = Layer(count=count, chunks=self.params.chunks, epsilon=self.eps, factor=self.factor)
         gamma, beta = self.weight, self.bias
         if gamma is None:
             gamma = torch.ones(self.num_features, dtype=x.dtype, device=x.device)
@@ -273,8 +271,8 @@ class RangeBatchNorm2d(torch.nn.Module):
 def replace_batch_norm(model: torch.nn.Module, **options: Any) -> torch.nn.Module:
     """Put a `RangeBatchNorm2d` in the place of every `torch.nn.BatchNorm2d`; returns the model.
 
-    `options` are `kind`, `chunks` and the widths. eps, momentum, gamma, beta and the running mean
-    are taken over; the running range is that of the running variance, as c R estimates a deviation.
+    `options` are `kind`, `factor`, `chunks` and the widths. eps, momentum, gamma, beta and the
+    running mean are taken over; the running range is that for which c R is the running deviation.
     """
     if isinstance(model, torch.nn.BatchNorm2d):
         return _converted(model, options)
