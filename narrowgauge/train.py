@@ -7,7 +7,7 @@ stopped goes on where it was.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from narrowgauge import output, workers
 from narrowgauge.cache import Cache, version
 from narrowgauge.console import table
 from narrowgauge.golden.errors import MissingToolError, UsageError
+from narrowgauge.golden.units.range_bn_layer import FACTORS
 from narrowgauge.language import sources
+
+if TYPE_CHECKING:
+    from narrowgauge.golden.training.data import Images
 
 __all__ = ["NETS", "NORMS", "Report", "Request", "evaluate", "need_torch"]
 
@@ -25,7 +29,8 @@ NORMS = ("bn", "fp32", "fp10", "bfp4", "bfp8", "bfp16")
 
 _ARITHMETIC = (
     *(f"golden.training.{name}" for name in ("blocks", "data", "loop", "nets", "norm", "passes")),
-    *(f"golden.units.{name}" for name in ("range_bn", "range_bn_gradient", "range_bn_passes")),
+    *(f"golden.units.{name}" for name in ("range_bn", "range_bn_layer", "range_bn_steps")),
+    *(f"golden.units.{name}" for name in ("range_bn_gradient", "range_bn_passes", "window")),
     *("golden.formats.bfp", "golden.formats.vector"),
 )
 
@@ -39,7 +44,9 @@ class Request:
     nets, norms : names of `NETS` and `NORMS`
     data : `digits`, `fashion`, or a folder of MNIST's files
     seeds : how many, from 1
-    epochs, images, batch, rate : as of `golden.training.loop.Plan`
+    epochs, images, batch, rate, factor : as of `golden.training.loop.Plan`
+    held : images from the end of the training set that are tested on in place of the test images,
+        and not trained on; 0 is none
     """
 
     nets: Sequence[str] = NETS
@@ -50,6 +57,8 @@ class Request:
     images: int | None = None
     batch: int = 64
     rate: float = 0.2
+    factor: str = "normal"
+    held: int = 0
 
     def __post_init__(self) -> None:
         for what, known in (("nets", NETS), ("norms", NORMS)):
@@ -63,13 +72,19 @@ class Request:
             value = getattr(self, what)
             if value is not None and value < 1:
                 raise UsageError(f"{what} must be at least 1, got {value}")
+        if self.held < 0:
+            raise UsageError(f"held must be at least 0, got {self.held}")
+        if self.factor not in FACTORS:
+            raise UsageError(f"factor must be one of {', '.join(FACTORS)}, got {self.factor!r}")
         if not 0 < self.rate < float("inf"):
             raise UsageError(f"rate must be above 0, got {self.rate}")
 
     def plan(self, net: str, norm: str, seed: int) -> dict[str, Any]:
         """The arguments of one `Plan`."""
         kept = {name: getattr(self, name) for name in ("epochs", "images", "batch", "rate")}
-        return {"net": net, "norm": norm, "seed": seed, **kept}
+        # A run of `bn` serves all factors.
+        factor = {} if norm == "bn" else {"factor": self.factor}
+        return {"net": net, "norm": norm, "seed": seed, **kept, **factor}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +117,18 @@ class Report:
         return table(("net", "norm", "accuracy %", "seeds", "over bn"), rows)
 
 
-def train(data: str, plan: dict[str, Any]) -> dict[str, Any]:
+def train(data: str, held: int, plan: dict[str, Any]) -> dict[str, Any]:
     """Task: one run."""
     from narrowgauge.golden.training import loop
+
+    return loop.train(loop.Plan(**plan), _images(data, held))
+
+
+def _images(data: str, held: int) -> "Images":
     from narrowgauge.golden.training.data import load
 
-    return loop.train(loop.Plan(**plan), load(data))
+    found = load(data)
+    return found.held(held) if held else found
 
 
 def need_torch() -> None:
@@ -132,10 +153,8 @@ def evaluate(
     Raises `MissingToolError` where torch or the data is missing, `UsageError` for bad data.
     """
     need_torch()
-    from narrowgauge.golden.training.data import load
-
     store = Cache(output.folder(cache))
-    images = load(request.data)
+    images = _images(request.data, request.held)
     if request.images is not None and not request.batch <= request.images <= len(images.train):
         raise UsageError(
             f"images must be {request.batch}..{len(images.train)} of {images.name}, "
@@ -163,7 +182,7 @@ def evaluate(
                     workers.Task(
                         label=f"{net} with {norm}, seed {seed}",
                         function="narrowgauge.train:train",
-                        arguments={"data": request.data, "plan": plan},
+                        arguments={"data": request.data, "held": request.held, "plan": plan},
                     )
                 )
     for done, ended in enumerate(workers.each(tasks, jobs=jobs), start=1):
@@ -179,10 +198,12 @@ def evaluate(
         "data_sha256": images.digest,
         "images": len(images.train) if request.images is None else request.images,
         "test_images": len(images.test),
+        "held": request.held,
         "seeds": request.seeds,
         "epochs": request.epochs,
         "batch": request.batch,
         "rate": request.rate,
+        "factor": request.factor,
         "torch": shared["torch"],
         "numpy": shared["numpy"],
     }

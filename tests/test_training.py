@@ -64,6 +64,19 @@ def test_a_folder_is_read(folder: Path) -> None:
     assert other.digest != found.digest
 
 
+def test_images_are_held(folder: Path) -> None:
+    whole = data.load(str(folder))
+    part = whole.held(40)
+    assert np.array_equal(part.train, whole.train[:120])
+    assert np.array_equal(part.train_labels, whole.train_labels[:120])
+    assert np.array_equal(part.test, whole.train[120:])
+    assert np.array_equal(part.test_labels, whole.train_labels[120:])
+    assert part.digest != whole.digest
+    for count in (0, 160):
+        with pytest.raises(UsageError, match=rf"held must be 1\.\.159 of bars, got {count}"):
+            whole.held(count)
+
+
 @pytest.mark.parametrize("damage", ["absent", "short", "text", "gzip", "count", "label"])
 def test_damaged_data(folder: Path, damage: str) -> None:
     path = folder / "train-images-idx3-ubyte"
@@ -125,6 +138,8 @@ def test_digits() -> None:
         ({"nets": ()}, "no net was given"),
         ({"norms": ("bn", "layer")}, "no norm 'layer'; norms: bn, fp32, fp10, bfp4, bfp8, bfp16"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"held": -1}, "held must be at least 0, got -1"),
+        ({"factor": "x"}, "factor must be one of bound, normal, got 'x'"),
         ({"rate": 0.0}, "rate must be above 0, got 0.0"),
         ({"rate": float("nan")}, "rate must be above 0, got nan"),
     ],
@@ -151,7 +166,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs without training; what was run."""
     ran: list[str] = []
 
-    def run(data: str, plan: dict[str, Any]) -> dict[str, Any]:
+    def run(data: str, held: int, plan: dict[str, Any]) -> dict[str, Any]:
         ran.append(f"{plan['net']} {plan['norm']} {plan['seed']}")
         if plan["norm"] == "bfp16":
             raise UsageError("stopped")
@@ -181,6 +196,15 @@ def test_runs_are_kept(counted: list[str], folder: Path, tmp_path: Path) -> None
     train.evaluate(train.Request(norms=("bn",), epochs=3, **given), cache=cache)
     assert counted == ["resnet bn 1", "resnet bn 2"]
     assert len(list((tmp_path / "cache").glob("*.json"))) == 6
+    # The factor is none of `bn`'s; images that are held make it other data.
+    counted.clear()
+    train.evaluate(train.Request(norms=("bn", "bfp4"), factor="bound", **given), cache=cache)
+    assert counted == ["resnet bfp4 1", "resnet bfp4 2"]
+    counted.clear()
+    held = train.evaluate(train.Request(norms=("bn",), held=40, **given), cache=cache)
+    assert counted == ["resnet bn 1", "resnet bn 2"]
+    known = held.configuration
+    assert (known["images"], known["test_images"], known["held"]) == (120, 40, 40)
     assert Cache(tmp_path / "cache").get({"training": {}}) is None
 
 

@@ -14,7 +14,9 @@ from tests.reference import training
 REPORTS = training.load()
 
 
-def report(norms: tuple[str, ...] = NORMS, epochs: int = 1) -> dict[str, Any]:
+def report(
+    norms: tuple[str, ...] = NORMS, epochs: int = 1, factor: str = "normal", held: int = 0
+) -> dict[str, Any]:
     """A made-up record: `bn` has 86, 87 and 88 percent, the n-th other norm n / 10 less."""
 
     def runs(index: int) -> list[dict[str, Any]]:
@@ -32,6 +34,7 @@ def report(norms: tuple[str, ...] = NORMS, epochs: int = 1) -> dict[str, Any]:
         "configuration": {
             "data": "fashion", "data_sha256": "0" * 64, "images": 60_000, "test_images": 10_000,
             "seeds": 3, "epochs": epochs, "batch": 256, "rate": 0.3, "torch": "2", "numpy": "2",
+            "factor": factor, "held": held,
         },
         "runs": {net: {n: runs(i) for i, n in enumerate(norms)} for net in NETS[: epochs + 1]},
     }  # fmt: skip
@@ -62,6 +65,23 @@ def test_a_record_becomes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert training.load()[0]["runs"]["resnet"]["bn"][0]["losses"][1] == 0.12346
 
 
+def test_two_factors_share_a_table() -> None:
+    held = [report(("bn", "bfp8"), factor=factor, held=5) for factor in ("bound", "normal")]
+    tables = training.render([report(), *held, report(factor="bound")], "").split("| net |")[1:]
+    assert len(tables) == 3
+    assert "Factor `normal`" in tables[0]
+    assert (
+        "| resnet | `bfp8` | 86.90 | 86.90 | -0.10 ± 0.00 | -0.10 ± 0.00 | 2.000 | 2.000 |"
+        in (tables[1])
+    )
+    assert "accuracy on the last 5 images of the training set, which were held out" in tables[1]
+    commands = [line for line in tables[1].splitlines() if "narrowgauge train" in line]
+    assert ["--factor bound" in line for line in commands] == [True, False]
+    assert all("--held 5" in line for line in commands)
+    assert tables[2].startswith(" norm | % `normal` | % `bound` | over `bn` `normal` |")
+    assert "accuracy on all 10000 test images" in tables[2]
+
+
 def test_the_range_exceeds_the_deviation() -> None:
     """The factor that docs/training.md has of normal values."""
     x = np.random.default_rng(4).normal(size=(1000, 1568))
@@ -82,7 +102,8 @@ def test_what_was_measured() -> None:
     for found in REPORTS:
         known = found["configuration"]
         assert known["data"] == "fashion"
-        assert (known["images"], known["test_images"]) == (60_000, 10_000)
+        assert (known["images"] + known["held"], known["test_images"]) == (60_000, 10_000)
+        assert known["held"] in (0, 10_000)
         assert re.fullmatch(r"[0-9a-f]{64}", known["data_sha256"])
         for norms in found["runs"].values():
             assert set(norms) <= set(NORMS)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from narrowgauge import output
 from narrowgauge.console import Console
+from narrowgauge.golden.units.range_bn_layer import FACTORS
 from narrowgauge.options import Command, count, shared, words
 from narrowgauge.page.build import need_extra
 from narrowgauge.train import NETS, NORMS, Request, evaluate
@@ -29,6 +30,8 @@ def train(options: argparse.Namespace) -> int:
         images=options.images,
         batch=options.batch,
         rate=options.rate,
+        factor=options.factor,
+        held=options.held,
     )
     console = Console(options.verbosity)
     jobs = None if options.jobs == 1 else options.jobs
@@ -66,6 +69,14 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     sub.add_argument("--batch", type=count, default=64, metavar="N", help="images a step")
     sub.add_argument("--rate", type=float, default=0.2, metavar="R", help="largest learning rate")
+    sub.add_argument(
+        "--factor", choices=FACTORS, default="normal",
+        help="from range to deviation: normal values' mean range, or the paper's bound",
+    )  # fmt: skip
+    sub.add_argument(
+        "--held", type=count, default=0, metavar="N",
+        help="test on the last N images of the training set, and train without them",
+    )  # fmt: skip
     shared(sub, "cache")
     sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
     sub.add_argument(

@@ -1,7 +1,8 @@
 """The tracked trainings, training.json, and the tables of docs/training.md made from them.
 
 `python -m tests.reference.training FILE.json ...` takes what `narrowgauge train --record` has
-written, a table a file.
+written: a table a file, beside that of an earlier one which only the factor sets apart. The first
+of two that are tested on images held out has no table of its own.
 """
 
 import json
@@ -15,7 +16,19 @@ import numpy as np
 from narrowgauge.console import markdown
 from narrowgauge.train import NETS, NORMS
 
-__all__ = ["BEGIN", "DATA", "END", "PAGE", "command", "gap", "load", "main", "mean", "render"]
+__all__ = [
+    "BEGIN",
+    "DATA",
+    "END",
+    "PAGE",
+    "command",
+    "comparison",
+    "gap",
+    "load",
+    "main",
+    "mean",
+    "render",
+]
 
 DATA = Path(__file__).with_name("training.json")
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "training.md"
@@ -53,7 +66,37 @@ def command(data: dict[str, Any]) -> str:
         if tuple(given) != known:
             words.append(f"--{option} {','.join(given)}")
     words += [f"--{name} {c[name]}" for name in ("seeds", "epochs", "batch", "rate")]
+    if c["factor"] != "normal":
+        words.append(f"--factor {c['factor']}")
+    if c["held"]:
+        words.append(f"--held {c['held']}")
     return " ".join([*words, "--jobs 1 --record build/training.json"])
+
+
+def _over(data: dict[str, Any], net: str, norm: str) -> str:
+    return "" if norm == "bn" else "{:+.2f} ± {:.2f}".format(*gap(data, net, norm))
+
+
+def _early(data: dict[str, Any], net: str, norm: str) -> float:
+    """The mean loss of the first quarter of the first epoch."""
+    runs = data["runs"][net][norm]
+    parts = max(1, len(runs[0]["losses"]) // len(runs[0]["accuracy"]) // 4)
+    return float(np.mean([run["losses"][:parts] for run in runs]))
+
+
+def _said(data: dict[str, Any]) -> str:
+    """What was trained on, and tested with."""
+    c = data["configuration"]
+    steps = next(iter(data["runs"].values()))["bn"][0]["steps"]
+    test = f"all {c['test_images']} test images"
+    if c["held"]:
+        test = f"the last {c['held']} images of the training set, which were held out"
+    return (
+        f"{c['data']}: {c['images']} images, {c['epochs']} epoch{'s' * (c['epochs'] > 1)} in "
+        f"{steps} steps of {c['batch']}, largest learning rate {c['rate']}; accuracy on {test}, "
+        f"mean over {c['seeds']} seeds. Over `bn`: mean difference of runs with the same seed, and "
+        "its standard error."
+    )
 
 
 def table(data: dict[str, Any]) -> str:
@@ -64,9 +107,7 @@ def table(data: dict[str, Any]) -> str:
             found = _found(data, net, norm)
             last = float(np.mean([run["losses"][-1] for run in runs]))
             row = [net, f"`{norm}`", f"{np.mean(found):.2f}", f"{np.std(found, ddof=1):.2f}"]
-            row += [f"{min(found):.2f} to {max(found):.2f}", "", f"{last:.3f}"]
-            if norm != "bn":
-                row[5] = "{:+.2f} ± {:.2f}".format(*gap(data, net, norm))
+            row += [f"{min(found):.2f} to {max(found):.2f}", _over(data, net, norm), f"{last:.3f}"]
             rows.append(row)
     head = ("net", "norm", "accuracy %", "deviation", "seeds", "over `bn`", "last loss")
     c = data["configuration"]
@@ -74,22 +115,54 @@ def table(data: dict[str, Any]) -> str:
         f"{net} {next(iter(norms.values()))[0]['parameters']}"
         for net, norms in data["runs"].items()
     )
-    steps = next(iter(data["runs"].values()))["bn"][0]["steps"]
     said = (
-        f"{c['data']}: {c['images']} images, {c['epochs']} epoch{'s' * (c['epochs'] > 1)} in "
-        f"{steps} steps of {c['batch']}, largest learning rate {c['rate']}; accuracy on all "
-        f"{c['test_images']} test images, mean over {c['seeds']} seeds. Over `bn`: mean difference "
-        "of runs with the same seed, and its standard error. Last loss: mean over the last "
-        f"twentieth of an epoch. Parameters: {sizes}. torch {c['torch']}, NumPy {c['numpy']}, one "
-        "thread."
+        f"{_said(data)} Factor `{c['factor']}`. Last loss: mean over the last twentieth of an "
+        f"epoch. Parameters: {sizes}. torch {c['torch']}, NumPy {c['numpy']}, one thread."
     )
     return f"{markdown(head, rows)}\n\n{said}\n\n    {command(data)}"
+
+
+def comparison(one: dict[str, Any], two: dict[str, Any]) -> str:
+    """A row a net and norm, columns of two factors."""
+    both = {data["configuration"]["factor"]: data for data in (one, two)}
+    rows = [
+        [net, f"`{norm}`", *(f"{mean(data, net, norm):.2f}" for data in both.values())]
+        + [_over(data, net, norm) for data in both.values()]
+        + [f"{_early(data, net, norm):.3f}" for data in both.values()]
+        for net, norms in one["runs"].items()
+        for norm in norms
+    ]
+    head = ["net", "norm"]
+    head += [f"{what} `{name}`" for what in ("%", "over `bn`", "early loss") for name in both]
+    said = f"{_said(one)} Early loss: mean over the first quarter of an epoch."
+    return f"{markdown(head, rows)}\n\n{said}\n\n" + "\n".join(
+        f"    {command(data)}" for data in both.values()
+    )
+
+
+def _alike(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """Whether reports differ in the factor alone."""
+    shapes = [{net: tuple(norms) for net, norms in data["runs"].items()} for data in (one, two)]
+    known = [{**data["configuration"], "factor": None} for data in (one, two)]
+    return shapes[0] == shapes[1] and known[0] == known[1]
+
+
+def _tables(reports: Sequence[dict[str, Any]]) -> list[str]:
+    made = []
+    for index, report in enumerate(reports):
+        alike = [other for other in reports if other is not report and _alike(report, other)]
+        before = [other for other in reports[:index] if other in alike]
+        if before:
+            made.append(comparison(before[0], report))
+        elif not (alike and report["configuration"]["held"]):
+            made.append(table(report))
+    return made
 
 
 def render(reports: Sequence[dict[str, Any]], page: str) -> str:
     """The page with its tables."""
     before, _, rest = page.partition(BEGIN)
-    tables = "\n\n".join(table(report) for report in reports)
+    tables = "\n\n".join(_tables(reports))
     return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
 
 
