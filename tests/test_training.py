@@ -224,6 +224,7 @@ def test_the_command_and_its_plot(
     arguments = [
         "train", "--data", str(folder), "--norm", "bn,bfp4", "--jobs", "1", "--json",
         "--cache", str(tmp_path / "cache"), "--record", str(tmp_path / "out" / "record.json"),
+        "--held", "20", "--factor", "bound",
         "--plots", str(tmp_path / "plots"),
     ]  # fmt: skip
     assert cli.main(arguments) == 0
@@ -231,7 +232,13 @@ def test_the_command_and_its_plot(
     assert json.loads(said.out) == json.loads((tmp_path / "out" / "record.json").read_text())
     assert said.err.splitlines()[-1].startswith("[4/4] mobilenet with bfp4, seed 1 (")
     svg = (tmp_path / "plots" / "training.svg").read_text()
-    for words in ("resnet", "mobilenet", "batch norm, FP32", "range, FP10 + BFP, G = 4"):
+    for words in (
+        "resnet",
+        "mobilenet",
+        "held images",
+        "batch norm, FP32",
+        "range, FP10 + BFP, G = 4",
+    ):
         assert words in svg
     assert "range, FP32" not in svg
     assert (tmp_path / "plots" / "training.png").read_bytes()[:4] == b"\x89PNG"

@@ -53,6 +53,8 @@ def _accuracies(net: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> li
 def curves(report: Mapping[str, Any]) -> Any:
     """The chart of a report as `narrowgauge.train.Report.to_json` has it: a column a net."""
     nets = report["runs"]
+    held = report["configuration"]["held"]
+    title = f"Accuracy on the {'held' if held else 'test'} images (%)"
     norms = [name for key, name in NAMES.items() if any(key in runs for runs in nets.values())]
     # What the others are compared with is in the colour of the text.
     own = [name for name in norms if name != NAMES["bn"]]
@@ -82,7 +84,7 @@ def curves(report: Mapping[str, Any]) -> Any:
         )
         x = alt.X(
             "x:Q",
-            title="Accuracy on the test images (%)",
+            title=title,
             scale=alt.Scale(zero=False, nice=False, padding=14),
             axis=alt.Axis(tickCount=6),
         )
@@ -90,7 +92,7 @@ def curves(report: Mapping[str, Any]) -> Any:
             x, color=alt.Color("norm:N", scale=hues, legend=None)
         )
         mean = found.mark_tick(thickness=2, size=20, color="var(--text)").encode(
-            alt.X("mean(x):Q", title="Accuracy on the test images (%)")
+            alt.X("mean(x):Q", title=title)
         )
         below = alt.layer(seeds, mean).properties(width=_WIDTH, height=_LOW)
         columns.append(alt.vconcat(loss, below, spacing=18))
