@@ -162,6 +162,27 @@ def test_exact_integers_give_what_floats_give() -> None:
     assert np.array_equal(fields, t.scales[:, 0])
 
 
+@pytest.mark.parametrize("rounding", [Rounding.RTZ, Rounding.RNE])
+@pytest.mark.parametrize(("e", "m", "k"), [(2, 2, 1), (2, 16, 3), (5, 4, 1), (8, 4, 3), (8, 16, 2)])
+def test_one_multiplication_gives_what_integers_give(
+    e: int, m: int, k: int, rounding: Rounding
+) -> None:
+    """Floats of all magnitudes: `quantize` scales them, `quantize_groups` shifts significands."""
+    rng = np.random.default_rng(68)
+    fmt = BFP(exponent_bits=e, mantissa_bits=m, k=k, rounding=rounding)
+    x = rng.standard_normal((6000, k)) * np.ldexp(1.0, rng.integers(-20, 3, (6000, k)))
+    x *= np.ldexp(1.0, rng.integers(-160, 140, (6000, 1)))
+    ties = rng.integers(-1000, 1000, (2000, k)) * np.ldexp(1.0, rng.integers(-12, 5, (2000, 1)))
+    ends = np.array([[5e-324] * k, [1e308] * k, [-2.2e-308] * k, [0.0] * k])
+    x = np.concatenate([x, ties, ends])
+    fraction, power = np.frexp(np.abs(x))
+    significand = np.ldexp(fraction, 53).astype(np.int64)
+    codes, fields = quantize_groups(fmt, np.signbit(x), significand, power - 53)
+    t = quantize(x, fmt, axis=1)
+    assert np.array_equal(codes, t.codes[:, 0])
+    assert np.array_equal(fields, t.scales[:, 0])
+
+
 @pytest.mark.parametrize(("m", "k"), [(5, 4), (5, 8), (5, 16), (4, 4), (4, 8), (4, 16)])
 def test_clip_costs_less_than_the_next_exponent(m: int, k: int) -> None:
     """One element loses up to one step where the other rule doubles the steps of all."""

@@ -216,6 +216,10 @@ def encode_values(
         part = slice(start, start + step)
         good = np.asarray(np.isfinite(values[part]).all(axis=1))
         finite = np.where(good[:, None], values[part], 0).astype(np.float64)
+        if random is None and fmt.rounding in (Rounding.RTZ, Rounding.RNE):
+            codes[part], fields[part] = _by_scaling(fmt, finite)
+            fields[part] = np.where(good, fields[part], fmt.nan_field)
+            continue
         fraction, power = np.frexp(np.abs(finite))
         codes[part], fields[part] = quantize_groups(
             fmt,
@@ -227,6 +231,18 @@ def encode_values(
         )
         fields[part] = np.where(good, fields[part], fmt.nan_field)
     return codes, fields
+
+
+def _by_scaling(fmt: BFP, values: npt.NDArray[np.float64]) -> tuple[Ints, Ints]:
+    """The same of finite values by one multiplication: exact, but where nothing is left anyway."""
+    largest = np.abs(values).max(axis=1)
+    top = np.where(largest > 0, np.frexp(largest)[1] - 1, 1 - fmt.bias)
+    fields = np.clip(top + fmt.bias, 1, fmt.nan_field - 1)
+    with np.errstate(over="ignore"):
+        scaled = values * np.ldexp(1.0, fmt.fraction_bits + fmt.bias - fields)[:, None]
+    whole = np.trunc(scaled) if fmt.rounding is Rounding.RTZ else np.rint(scaled)
+    most = fmt.element.max
+    return np.clip(whole, -most, most).astype(np.int64), fields.astype(np.int64)
 
 
 def decode_values(

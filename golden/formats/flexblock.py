@@ -235,8 +235,9 @@ def zero_setting(x: npt.ArrayLike, fmt: BoxBFP) -> Ints:
         array = bf16_values(array)
     if array.dtype != np.float32:
         raise UsageError(f"x must be float32, or uint16 holding bf16 codes, got {array.dtype}")
-    rows = fmt.split(np.ascontiguousarray(array).view(np.uint32))
-    field = rows.astype(np.int64) >> 23 & 0xFF
-    top = field.max(axis=1, keepdims=True)
-    count: Ints = ((field > 0) & (top < 255) & (top - field >= fmt.bits)).sum(axis=1)
+    field = (np.ascontiguousarray(array).view(np.uint32) >> 23).astype(np.uint8)
+    rows = fmt.split(field).astype(np.uint8, copy=False)
+    top = rows.max(axis=1, keepdims=True)
+    gone = (rows > 0) & (top < 255) & (top - rows >= fmt.bits)
+    count: Ints = gone.sum(axis=1, dtype=np.int64)
     return count.reshape(fmt.boxes(array.shape))
