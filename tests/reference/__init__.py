@@ -45,11 +45,6 @@ SMALL = (
 """Points that are synthesised in seconds, of which `BASELINE` has the figures."""
 UNMEASURED: tuple[str, ...] = (
     *("range_bn_array/g4_l8", "range_bn_array/g1_l8", "range_bn_array/g2_l2"),
-    *(
-        f"{unit}/{point}"
-        for unit in ("word_pack", "word_unpack")
-        for point in ("e5m5_k4_w64", "e6m4_k4_w64", "e5m5_k1_w64", "e3m2_k2_w16")
-    ),
     *("fp32_bn/l8", "fp32_bn/l2", "fp32_range_bn/l8", "fp32_range_bn/l2"),
     "fp32_bn_constants/fp32",
     *(f"range_bn_constants/{point}" for point in ("g4", "g1", "g2")),
