@@ -57,7 +57,7 @@ class Request:
     images: int | None = None
     batch: int = 64
     rate: float = 0.2
-    factor: str = "normal"
+    factor: str = "bound"
     held: int = 0
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import Overflow, Rounding, get, vector
 from narrowgauge.golden.units.range_bn import FP10, Blocks, Layer, RangeBn
 from narrowgauge.golden.units.range_bn_gradient import gradients, propagate
-from narrowgauge.golden.units.range_bn_layer import FACTORS, expected_range
+from narrowgauge.golden.units.range_bn_layer import FACTORS
 from narrowgauge.golden.units.range_bn_passes import constants, normalize, statistics
 from narrowgauge.golden.units.window import FP32
 from tests.range_bn_formulas import distance, exact
@@ -261,7 +261,7 @@ def test_evaluation(kind: str) -> None:
     y.sum().backward()
     scale = x.grad[0, :, 0, 0]
     assert torch.equal(x.grad, scale[None, :, None, None].expand_as(x))
-    wanted = 1 / (norm.running_range / expected_range(576 / 8) + 1e-5)
+    wanted = 1 / (norm.running_range / np.sqrt(2 * np.log(576 / 8)) + 1e-5)
     assert (scale / wanted - 1).abs().max() < 0.15
 
 
@@ -283,7 +283,7 @@ def test_options_and_state(kind: str) -> None:
         f"6, eps=1e-05, momentum=0.5, affine=True, track_running_stats=True, kind='{kind}', "
         in (repr(norm))
     )
-    assert ", factor='normal', chunks=8)" in repr(norm)
+    assert ", factor='bound', chunks=8)" in repr(norm)
     assert set(norm.state_dict()) == {
         "weight", "bias", "running_mean", "running_range", "running_count",
         "num_batches_tracked",

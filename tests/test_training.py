@@ -198,7 +198,7 @@ def test_runs_are_kept(counted: list[str], folder: Path, tmp_path: Path) -> None
     assert len(list((tmp_path / "cache").glob("*.json"))) == 6
     # The factor is none of `bn`'s; images that are held make it other data.
     counted.clear()
-    train.evaluate(train.Request(norms=("bn", "bfp4"), factor="bound", **given), cache=cache)
+    train.evaluate(train.Request(norms=("bn", "bfp4"), factor="normal", **given), cache=cache)
     assert counted == ["resnet bfp4 1", "resnet bfp4 2"]
     counted.clear()
     held = train.evaluate(train.Request(norms=("bn",), held=40, **given), cache=cache)
@@ -224,7 +224,7 @@ def test_the_command_and_its_plot(
     arguments = [
         "train", "--data", str(folder), "--norm", "bn,bfp4", "--jobs", "1", "--json",
         "--cache", str(tmp_path / "cache"), "--record", str(tmp_path / "out" / "record.json"),
-        "--held", "20", "--factor", "bound",
+        "--held", "20", "--factor", "normal",
         "--plots", str(tmp_path / "plots"),
     ]  # fmt: skip
     assert cli.main(arguments) == 0

@@ -15,7 +15,7 @@ REPORTS = training.load()
 
 
 def report(
-    norms: tuple[str, ...] = NORMS, epochs: int = 1, factor: str = "normal", held: int = 0
+    norms: tuple[str, ...] = NORMS, epochs: int = 1, factor: str = "bound", held: int = 0
 ) -> dict[str, Any]:
     """A made-up record: `bn` has 86, 87 and 88 percent, the n-th other norm n / 10 less."""
 
@@ -67,19 +67,22 @@ def test_a_record_becomes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_two_factors_share_a_table() -> None:
     held = [report(("bn", "bfp8"), factor=factor, held=5) for factor in ("bound", "normal")]
-    tables = training.render([report(), *held, report(factor="bound")], "").split("| net |")[1:]
+    part = report(factor="normal")
+    del part["runs"]["resnet"]
+    tables = training.render([report(), *held, part], "").split("| net |")[1:]
     assert len(tables) == 3
-    assert "Factor `normal`" in tables[0]
+    assert "Factor `bound`" in tables[0]
     assert (
         "| resnet | `bfp8` | 86.90 | 86.90 | -0.10 ± 0.00 | -0.10 ± 0.00 | 2.000 | 2.000 |"
         in (tables[1])
     )
     assert "accuracy on the last 5 images of the training set, which were held out" in tables[1]
     commands = [line for line in tables[1].splitlines() if "narrowgauge train" in line]
-    assert ["--factor bound" in line for line in commands] == [True, False]
+    assert ["--factor normal" in line for line in commands] == [False, True]
     assert all("--held 5" in line for line in commands)
-    assert tables[2].startswith(" norm | % `normal` | % `bound` | over `bn` `normal` |")
+    assert tables[2].startswith(" norm | % `bound` | % `normal` | over `bn` `bound` |")
     assert "accuracy on all 10000 test images" in tables[2]
+    assert "resnet" not in tables[2].partition("fashion:")[0]
 
 
 def test_the_range_exceeds_the_deviation() -> None:
@@ -110,6 +113,21 @@ def test_what_was_measured() -> None:
             for runs in norms.values():
                 assert len(runs) == known["seeds"] == 3
                 assert all(len(run["accuracy"]) == known["epochs"] for run in runs)
+
+
+def test_what_the_page_says_of_the_factor() -> None:
+    """The depthwise net with the mean range of normal values: all but blocks of 16."""
+    found = [each for each in REPORTS if each["configuration"]["factor"] == "normal"]
+    tested = next(each for each in found if not each["configuration"]["held"])
+    assert tested["configuration"]["epochs"] == 1
+    gains = [
+        training.mean(tested, "mobilenet", norm) - training.mean(REPORTS[0], "mobilenet", norm)
+        for norm in NORMS[1:]
+    ]
+    assert 0.05 < min(gains) < max(gains) < 0.45
+    gaps = {norm: training.gap(tested, "mobilenet", norm)[0] for norm in NORMS[1:]}
+    assert min(gaps[norm] for norm in ("fp32", "fp10", "bfp4", "bfp8")) > -0.5
+    assert gaps["bfp16"] == pytest.approx(-0.65, abs=0.005)
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -26,9 +26,7 @@ from narrowgauge.golden.units.range_bn import FP10
 
 __all__ = ["PLAN", "capture", "main"]
 
-PLAN = Plan(
-    net="mobilenet", norm="bfp4", factor="bound", seed=1, epochs=1, batch=256, rate=0.3
-)  # fmt: skip
+PLAN = Plan(net="mobilenet", norm="bfp4", seed=1, epochs=1, batch=256, rate=0.3)
 POSITIONS, CHANNELS = 2048, 16
 
 

@@ -52,7 +52,7 @@ class Plan:
     images: int | None = None
     batch: int = 64
     rate: float = 0.2
-    factor: str = "normal"
+    factor: str = "bound"
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:

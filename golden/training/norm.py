@@ -144,7 +144,7 @@ class RangeBatchNorm2d(torch.nn.Module):
     track_running_stats : whether running averages are kept; evaluation is as training otherwise
     device, dtype : of parameters and averages
     kind : one of `KINDS`
-    factor : of `range_bn_layer.FACTORS`: `normal`, or the paper's `bound`
+    factor : of `range_bn_layer.FACTORS`: the paper's `bound`, or `normal`
     chunks : K; a batch must have 2 K positions at least, else `UsageError`
     fraction, precision, window, gradient_window : as of `RangeBn`; the defaults are the hardware's
     """
@@ -160,7 +160,7 @@ class RangeBatchNorm2d(torch.nn.Module):
         dtype: Any = None,
         *,
         kind: str = "bfp4",
-        factor: str = "normal",
+        factor: str = "bound",
         chunks: int = 8,
         fraction: int = 12,
         precision: int = 9,

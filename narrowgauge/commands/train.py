@@ -70,8 +70,8 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=count, default=64, metavar="N", help="images a step")
     sub.add_argument("--rate", type=float, default=0.2, metavar="R", help="largest learning rate")
     sub.add_argument(
-        "--factor", choices=FACTORS, default="normal",
-        help="from range to deviation: normal values' mean range, or the paper's bound",
+        "--factor", choices=FACTORS, default="bound",
+        help="from range to deviation: the paper's bound, or the mean range of normal values",
     )  # fmt: skip
     sub.add_argument(
         "--held", type=count, default=0, metavar="N",

@@ -1,8 +1,8 @@
 """The tracked trainings, training.json, and the tables of docs/training.md made from them.
 
 `python -m tests.reference.training FILE.json ...` takes what `narrowgauge train --record` has
-written: a table a file, beside that of an earlier one which only the factor sets apart. The first
-of two that are tested on images held out has no table of its own.
+written: a table a file, with the figures of an earlier one beside those which only the factor sets
+apart. The first of two that are tested on images held out has no table of its own.
 """
 
 import json
@@ -66,7 +66,7 @@ def command(data: dict[str, Any]) -> str:
         if tuple(given) != known:
             words.append(f"--{option} {','.join(given)}")
     words += [f"--{name} {c[name]}" for name in ("seeds", "epochs", "batch", "rate")]
-    if c["factor"] != "normal":
+    if c["factor"] != "bound":
         words.append(f"--factor {c['factor']}")
     if c["held"]:
         words.append(f"--held {c['held']}")
@@ -123,38 +123,39 @@ def table(data: dict[str, Any]) -> str:
 
 
 def comparison(one: dict[str, Any], two: dict[str, Any]) -> str:
-    """A row a net and norm, columns of two factors."""
+    """A row a net and norm of the second, columns of two factors."""
     both = {data["configuration"]["factor"]: data for data in (one, two)}
     rows = [
         [net, f"`{norm}`", *(f"{mean(data, net, norm):.2f}" for data in both.values())]
         + [_over(data, net, norm) for data in both.values()]
         + [f"{_early(data, net, norm):.3f}" for data in both.values()]
-        for net, norms in one["runs"].items()
+        for net, norms in two["runs"].items()
         for norm in norms
     ]
     head = ["net", "norm"]
     head += [f"{what} `{name}`" for what in ("%", "over `bn`", "early loss") for name in both]
-    said = f"{_said(one)} Early loss: mean over the first quarter of an epoch."
+    said = f"{_said(two)} Early loss: mean over the first quarter of an epoch."
     return f"{markdown(head, rows)}\n\n{said}\n\n" + "\n".join(
         f"    {command(data)}" for data in both.values()
     )
 
 
-def _alike(one: dict[str, Any], two: dict[str, Any]) -> bool:
-    """Whether reports differ in the factor alone."""
-    shapes = [{net: tuple(norms) for net, norms in data["runs"].items()} for data in (one, two)]
+def _beside(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """Whether the second has every net and norm of the first, and another factor alone."""
     known = [{**data["configuration"], "factor": None} for data in (one, two)]
-    return shapes[0] == shapes[1] and known[0] == known[1]
+    return known[0] == known[1] and all(
+        set(norms) <= set(two["runs"].get(net, ())) for net, norms in one["runs"].items()
+    )
 
 
 def _tables(reports: Sequence[dict[str, Any]]) -> list[str]:
     made = []
     for index, report in enumerate(reports):
-        alike = [other for other in reports if other is not report and _alike(report, other)]
-        before = [other for other in reports[:index] if other in alike]
+        before = [other for other in reports[:index] if _beside(report, other)]
+        after = any(_beside(report, other) for other in reports[index + 1 :])
         if before:
             made.append(comparison(before[0], report))
-        elif not (alike and report["configuration"]["held"]):
+        elif not (after and report["configuration"]["held"]):
             made.append(table(report))
     return made
 
