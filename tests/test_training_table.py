@@ -128,6 +128,11 @@ def test_what_the_page_says_of_the_factor() -> None:
     gaps = {norm: training.gap(tested, "mobilenet", norm)[0] for norm in NORMS[1:]}
     assert min(gaps[norm] for norm in ("fp32", "fp10", "bfp4", "bfp8")) > -0.5
     assert gaps["bfp16"] == pytest.approx(-0.65, abs=0.005)
+    longer = next(each for each in found if each["configuration"]["epochs"] == 3)
+    assert training.gap(longer, "mobilenet", "bfp16")[0] == pytest.approx(gaps["bfp16"], abs=0.05)
+    for norm in ("bn", "bfp16"):
+        gain = training.mean(longer, "mobilenet", norm) - training.mean(tested, "mobilenet", norm)
+        assert gain == pytest.approx(2.4, abs=0.05)
 
 
 @pytest.mark.parametrize("net", NETS)
