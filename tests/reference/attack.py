@@ -97,9 +97,14 @@ def command(data: Data) -> str:
 
 def _accuracy(found: list[Data], after: int) -> float:
     """Mean test accuracy in percent, before the first flip (0) or after the last (-1)."""
-    return float(
-        np.mean([100 * (run["flips"][-1][-2] if after else run["clean"]["test"]) for run in found])
-    )
+    last = [
+        run["flips"][-1][-2] if after and run["flips"] else run["clean"]["test"] for run in found
+    ]
+    return 100 * float(np.mean(last))
+
+
+def _short(value: float) -> str:
+    return f"{value:.{0 if value > 100 else 1}f}"
 
 
 def flips(found: list[Data]) -> str:
@@ -108,10 +113,10 @@ def flips(found: list[Data]) -> str:
     if None in counts:
         met = sum(count is not None for count in counts)
         left = f"{_accuracy(found, -1):.0f} % left"
-        most = max(len(run["flips"]) for run in found)
+        most = max(run["flips"][-1][-3] if run["flips"] else 0 for run in found)
         return f"{met} of {len(counts)} in {most}, {left}"
     low, high = min(counts), max(counts)
-    return f"{np.mean(counts):.1f} ({low} to {high})" if low < high else f"{low}"
+    return f"{_short(float(np.mean(counts)))} ({low} to {high})" if low < high else f"{low}"
 
 
 def _methods(data: Data) -> str:
@@ -120,7 +125,7 @@ def _methods(data: Data) -> str:
         for method in _each(data, "method"):
             found = runs(data, fmt=fmt, method=method)
             counts = [run["to_chance"] for run in found if run["to_chance"] is not None]
-            spread = f"{np.std(counts, ddof=1):.1f}" if len(counts) > 1 else ""
+            spread = _short(float(np.std(counts, ddof=1))) if len(counts) > 1 else ""
             once = ""
             if method == "zebra":
                 first = [run["trials"][0] for run in found]
