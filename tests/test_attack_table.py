@@ -132,6 +132,16 @@ def test_shared_exponents_fall_first() -> None:
         assert found["to_chance"] == 1, found["plan"]
 
 
+def test_exponents_go_up() -> None:
+    """The flip that suffices multiplies by 2^128: bit 7 of a scale, bit 14 of bf16, 0 to 1."""
+    data = DATA["fields"]
+    for word, bit in (("scale", 7), ("outlier", 14)):
+        for found in attack.runs(data, word=word):
+            flip = dict(zip(attack.FLIP, found["flips"][0], strict=True))
+            assert flip["place"] == bit, found["plan"]
+            assert flip["after"] - flip["before"] == 1 << bit, found["plan"]
+
+
 def elements(fmt: str) -> float:
     """Mean flips of elements to chance."""
     data = DATA["fields"]
