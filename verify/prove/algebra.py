@@ -17,7 +17,7 @@ from narrowgauge.verify.prove.claims import Claim, Context, Proof, Stopwatch
 from narrowgauge.verify.prove.gates import Gate, Gates, gates
 from narrowgauge.verify.prove.search import search
 
-__all__ = ["Product"]
+__all__ = ["FoundError", "Polynomial", "Product", "tree_polynomial"]
 
 _MOST = 8
 """Bits of the factors that one bit of a row may depend on."""
@@ -44,7 +44,7 @@ class Product(Claim):
         made = gates(context.design.text, context.design.name, optimised=False)
         try:
             reason = _compared(made, self.product, self.factors)
-        except _FoundError as error:
+        except FoundError as error:
             reason = str(error)
         if not reason:
             return self.proof("proved", watch.seconds)
@@ -54,7 +54,7 @@ class Product(Claim):
         return self.proof("unknown", watch.seconds, reason=reason)
 
 
-class _FoundError(NarrowgaugeError):
+class FoundError(NarrowgaugeError):
     """The design is not of the shape that the algebra needs."""
 
 
@@ -66,9 +66,25 @@ def _compared(made: Gates, product: str, factors: tuple[str, str]) -> str:
     bits, (a, b) = made.names[product], (made.names[factor] for factor in factors)
     if len(bits) < len(a) + len(b):
         raise NarrowgaugeError(f"wire {product!r} is too narrow for the product")
+    left = tree_polynomial(made, bits, product, {*a, *b})
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            monomial = frozenset((x, y))
+            left[monomial] = (left.get(monomial, 0) - (1 << (i + j))) % (1 << len(bits))
+    wrong = sum(1 for coefficient in left.values() if coefficient)
+    return f"{wrong} coefficients of {product} are not those of the product" if wrong else ""
+
+
+def tree_polynomial(made: Gates, bits: tuple[int, ...], tree: str, leaves: set[int]) -> Polynomial:
+    """The number in some bits as a polynomial of `leaves`, modulo 2**len(bits).
+
+    Parameters
+    ----------
+    tree : prefix of the adders' signals
+    """
     modulus = 1 << len(bits)
     drivers = {gate.output: gate for gate in made.gates}
-    adders = _adders(made, drivers, product)
+    adders = _adders(made, drivers, tree)
 
     weights = dict.fromkeys(drivers, 0)
     for place, net in enumerate(bits):
@@ -83,18 +99,12 @@ def _compared(made: Gates, product: str, factors: tuple[str, str]) -> str:
             for net, factor in linear.items():
                 weights[net] = weights.get(net, 0) + weight * factor
 
-    left: Polynomial = {}
-    leaves = {*a, *b}
+    found: Polynomial = {}
     for net, weight in weights.items():
         if weight % modulus:
             for monomial, factor in _polynomial(net, drivers, leaves).items():
-                left[monomial] = (left.get(monomial, 0) + weight * factor) % modulus
-    for i, x in enumerate(a):
-        for j, y in enumerate(b):
-            monomial = frozenset((x, y))
-            left[monomial] = (left.get(monomial, 0) - (1 << (i + j))) % modulus
-    wrong = sum(1 for coefficient in left.values() if coefficient)
-    return f"{wrong} coefficients of {product} are not those of the product" if wrong else ""
+                found[monomial] = (found.get(monomial, 0) + weight * factor) % modulus
+    return found
 
 
 def _adders(
@@ -109,23 +119,38 @@ def _adders(
         if not re.fullmatch(re.escape(product) + r"_\d+_\d+_s", name) or nets[0] not in drivers:
             continue
         (sum_,), (carry,) = nets, made.names[f"{name[:-1]}c"]
-        inputs = set(drivers[sum_].inputs)
+        plain = set(drivers[sum_].inputs)
+        inputs = plain
         for half in made.names.get(f"{name[:-1]}h", ()):
             if half in inputs and half in drivers:
                 inputs = inputs - {half} | set(drivers[half].inputs)
-        ordered = tuple(sorted({_source(net, drivers) for net in inputs} - {0, 1}))
-        columns = _columns(ordered)
-        table = [_evaluated(net, drivers, columns) for net in (sum_, carry)]
-        rows = range(1 << len(ordered))
-        values = [(table[0] >> row & 1) + 2 * (table[1] >> row & 1) for row in rows]
-        # With an input that is constant, or inverted on the way, the sum is still linear.
-        linear = {}
-        for monomial, factor in _coefficients(values, ordered).items():
-            if len(monomial) > 1:
-                raise _FoundError(f"adder {name[:-2]} does not add")
-            linear[next(iter(monomial), 1)] = factor
+        # Where a constant goes in, the half may be an input under another name.
+        linear = _linear(sum_, carry, inputs, drivers) or _linear(sum_, carry, plain, drivers)
+        if not linear:
+            raise FoundError(f"adder {name[:-2]} does not add")
         found[sum_] = (carry, linear)
     return found
+
+
+def _linear(
+    sum_: int, carry: int, inputs: set[int], drivers: dict[int, Gate]
+) -> dict[int, int] | None:
+    """What a sum bit and twice a carry are of some nets, None where that is not linear."""
+    ordered = tuple(sorted({_source(net, drivers) for net in inputs} - {0, 1}))
+    columns = _columns(ordered)
+    try:
+        table = [_evaluated(net, drivers, columns) for net in (sum_, carry)]
+    except FoundError:
+        return None
+    rows = range(1 << len(ordered))
+    values = [(table[0] >> row & 1) + 2 * (table[1] >> row & 1) for row in rows]
+    # With an input that is constant, or inverted on the way, the sum is still linear.
+    linear = {}
+    for monomial, factor in _coefficients(values, ordered).items():
+        if len(monomial) > 1:
+            return None
+        linear[next(iter(monomial), 1)] = factor
+    return linear
 
 
 def _source(net: int, drivers: dict[int, Gate]) -> int:
@@ -151,7 +176,7 @@ def _evaluated(net: int, drivers: dict[int, Gate], columns: dict[int, int]) -> i
     if net in (0, 1):
         return -net
     if net not in drivers:
-        raise _FoundError("a bit depends on more than the factors")
+        raise FoundError("a bit depends on more than the factors")
     gate = drivers[net]
     return gate.apply(*(_evaluated(each, drivers, columns) for each in gate.inputs))
 
@@ -167,9 +192,9 @@ def _polynomial(net: int, drivers: dict[int, Gate], leaves: set[int]) -> Polynom
         elif each in drivers:
             waiting += drivers[each].inputs
         elif each > 1:
-            raise _FoundError("a bit of a row depends on more than the factors")
+            raise FoundError("a bit of a row depends on more than the factors")
         if len(support) > _MOST:
-            raise _FoundError("a bit of a row depends on too many bits of the factors")
+            raise FoundError("a bit of a row depends on too many bits of the factors")
     nets = tuple(sorted(support))
     column = _evaluated(net, drivers, _columns(nets))
     return _coefficients([column >> row & 1 for row in range(1 << len(nets))], nets)
