@@ -190,6 +190,11 @@ ENTRIES: tuple[Entry, ...] = (
         points={"p35": {"low": 3}, "p47": {"low": 4}},
     ),
     Entry(
+        name="fused_mul",
+        layer="arith",
+        points={f"c{cells}": {"cells": cells} for cells in (1, 9)},
+    ),
+    Entry(
         name="bfp_pack",
         layer="arith",
         points={
