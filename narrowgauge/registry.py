@@ -266,6 +266,16 @@ ENTRIES: tuple[Entry, ...] = (
         points={f"l{lanes}": {"lanes": lanes} for lanes in (32, 128)},
     ),
     Entry(
+        name="bfp_pe",
+        layer="units",
+        points={
+            # Small groups; groups as published, and the same in FB24 alone to measure it by.
+            "n16_small": {"nibbles": 16, "group12": 24, "group16": 12, "group24": 6},
+            **{f"n{nibbles}": {"nibbles": nibbles} for nibbles in (48, 144)},
+            **{f"fb24_n{nibbles}": {"nibbles": nibbles, "modes": 1} for nibbles in (48, 144)},
+        },
+    ),
+    Entry(
         name="log2_softmax",
         layer="units",
         points={
