@@ -1,7 +1,7 @@
 """Packets of `lightnorm`: headers are checked, positions counted, tables addressed, answers told.
 
 One packet after the other; a header takes a cycle, a pass its LOADs after its first header, and a
-tile one more at its end. CONSTANTS is answered as soon as it has begun: what needs the engine, or
+tile two more at its end. CONSTANTS is answered as soon as it has begun: what needs the engine, or
 the block that it works on, waits at its header.
 """
 

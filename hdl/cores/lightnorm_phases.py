@@ -60,8 +60,8 @@ def advance(
         control.places.eq(phase["loads"] & ~loading),
         control.tiling.eq(phase["tile"]),
         control.tile.eq(phase["tile"] & control.valid),
-        control.read.eq(phase["read"] & control.free),
-        control.bare.eq(phase["bare"] & control.free),
+        control.read.eq(phase["read"]),
+        control.bare.eq(phase["bare"]),
     ]
     with m.If(phase["clear"]):
         m.d.sync += control.of.eq(control.of + 1)
@@ -113,12 +113,14 @@ def advance(
         with m.Elif(control.ends):
             go("settle")
     with m.Elif(phase["settle"]):
+        # Nothing is under way behind a header, so that what is offered depends on one command.
+        settled = ~control.giving & control.free
         m.d.sync += silent.eq(control.mode[0])
-        with m.If(~control.giving & more):
+        with m.If(settled & more):
             go("discard")
-        with m.Elif(~control.giving & control.mode[0]):
+        with m.Elif(settled & control.mode[0]):
             go("header")
-        with m.Elif(~control.giving):
+        with m.Elif(settled):
             go("bare")
     with m.Elif((phase["layer"] | phase["write"]) & beat & control.ends):
         with m.If(done & forget):
