@@ -28,9 +28,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from narrowgauge.golden.cores import lightnorm_programs, packets
+from narrowgauge.golden.cores.baseline import (
+    input_beats,
+    lengths,
+    output_beats,
+    output_lengths,
+)
 from narrowgauge.golden.cores.lightnorm_machine import Machine
 from narrowgauge.golden.errors import UsageError, check_limits
 from narrowgauge.golden.payload import Batch, Field, Payload, join
@@ -45,8 +50,6 @@ __all__ = [
     "output_lengths",
     "vectors",
 ]
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,29 +252,6 @@ def model(params: Params, batch: Batch) -> Batch:
         parts.append(made)
         answered.append(len(made["last"]))
     return join([params.output.beats(0), *parts]) | {"answered": np.array(answered, np.int64)}
-
-
-def input_beats(params: Params, batch: Batch) -> Batch:
-    """Programs to beats, one after the other."""
-    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in batch.items()}
-    flat["last"] = flat.pop("final")
-    return flat
-
-
-def lengths(params: Params, batch: Batch) -> Ints:
-    """Beats of each program: all alike."""
-    count, size = batch["final"].shape
-    return np.full(count, size, np.int64)
-
-
-def output_beats(params: Params, outputs: Batch) -> Batch:
-    """The beats of `model`."""
-    return {field.name: outputs[field.name] for field in params.output.fields}
-
-
-def output_lengths(params: Params, outputs: Batch) -> Ints:
-    """Beats that answer each program."""
-    return outputs["answered"]
 
 
 def vectors(params: Params, level: str, seed: int) -> Batch:
