@@ -1,6 +1,7 @@
 """Every registered point against its golden model, at level smoke.
 
-Of points that differ in lanes alone, the narrow ones: `narrowgauge verify` takes them all.
+Of points that differ in lanes or multipliers alone, the narrow ones: `narrowgauge verify` takes
+them all.
 """
 
 from pathlib import Path
@@ -18,7 +19,12 @@ def _narrow() -> list[Point]:
     for entry in registry.ENTRIES:
         points = registry.points(entry.name)
         fewest = min(point.parameters.get("lanes", 0) for point in points)
-        chosen += [p for p in points if p.parameters.get("lanes", 0) == fewest]
+        narrow = [p for p in points if p.parameters.get("lanes", 0) == fewest]
+        least: dict[tuple[tuple[str, object], ...], Point] = {}
+        for point in sorted(narrow, key=lambda point: point.parameters.get("nibbles", 0)):
+            others = {k: v for k, v in point.parameters.items() if k != "nibbles"}
+            least.setdefault(tuple(others.items()), point)
+        chosen += least.values()
     return chosen
 
 
