@@ -52,12 +52,7 @@ def run(machine: Machine, parts: list[Batch]) -> list[tuple[Batch, Status]]:
 
 def own(tensor: Blocks, block: int) -> Blocks:
     """The channels of a block."""
-    lanes, each = P.lanes, P.lanes // P.group
-    return Blocks(
-        fmt=tensor.fmt,
-        codes=tensor.codes[:, block * lanes : (block + 1) * lanes],
-        fields=tensor.fields[:, block * each : (block + 1) * each],
-    )
+    return tensor.channels(block * P.lanes, (block + 1) * P.lanes)
 
 
 def statuses(parts: list[Batch], machine: Machine | None = None) -> list[Status]:

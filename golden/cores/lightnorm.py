@@ -136,16 +136,20 @@ class Params:
             )
         )
 
+    @property
+    def engine_fields(self) -> tuple[str, ...]:
+        """What of the layer goes to the engine as it is."""
+        return "c", "inverse", "shift", "epsilon", "chunk_bits"
+
     @cached_property
     def layer(self) -> Payload:
         """The data beat of LAYER; c to chunk_bits are as `range_bn_constants` takes them."""
-        own = ("c", "inverse", "shift", "epsilon", "chunk_bits")
         return Payload(
             (
                 Field(name="length", width=self.count_bits),
                 Field(name="base", width=self.array.forward.exponent_bits),
                 Field(name="gradient_base", width=self.array.backward.exponent_bits),
-                *(self.engine.input[name] for name in own),
+                *(self.engine.input[name] for name in self.engine_fields),
             )
         )
 

@@ -13,10 +13,12 @@ from narrowgauge.golden.cores.lightnorm_commands import (
 )
 from narrowgauge.golden.cores.lightnorm_memory import Memory
 from narrowgauge.golden.cores.lightnorm_order import refused
+from narrowgauge.golden.cores.lightnorm_packets import fields_of
 from narrowgauge.golden.cores.packets import Status, split
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.payload import Batch, Payload, join
+from narrowgauge.golden.payload import Batch, join
 from narrowgauge.golden.units import range_bn_array, range_bn_constants
+from narrowgauge.golden.units.range_bn import wrapped
 from narrowgauge.golden.units.range_bn_modes import Mode
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Machine:
     def packet(self, beats: Batch) -> Batch:
         """The answer to one packet; none to NOP."""
         p = self.params
-        header = {name: int(v[0]) for name, v in self._read(p.header, beats["word"][:1]).items()}
+        header = {name: int(v[0]) for name, v in fields_of(p.header, beats["word"][:1]).items()}
         words = beats["word"][1:]
         if header["opcode"] == Opcode.NOP:
             return p.output.beats(0)
@@ -108,7 +110,7 @@ class Machine:
         if len(words) > 1:
             return Status.OVERRUN
         p = self.params
-        layer = {name: int(v[0]) for name, v in self._read(p.layer, words).items()}
+        layer = {name: int(v[0]) for name, v in fields_of(p.layer, words).items()}
         least = 2 << layer["chunk_bits"]
         most = 1 << p.position_bits
         if 1 << layer["chunk_bits"] > p.chunks or not least <= layer["length"] <= most:
@@ -119,11 +121,6 @@ class Machine:
         return Status.OK
 
     # -- tables ---------------------------------------------------------------------------------
-
-    @staticmethod
-    def _read(record: Payload, words: Ints) -> Batch:
-        """What words hold from bit 0 on."""
-        return record.unpack(words[:, : -(-record.width // 8)].astype(np.uint8))
 
     def _sent(self, table: Table, block: int) -> Ints:
         """The records that READ and WRITE bring."""
@@ -158,8 +155,7 @@ class Machine:
         p = self.params
         assert self.layer is not None
         rows = self.memory.rows(Table.WEIGHTS, block)
-        own = ("c", "inverse", "shift", "epsilon", "chunk_bits")
-        fields: dict[str, npt.ArrayLike] = {name: self.layer[name] for name in own}
+        fields: dict[str, npt.ArrayLike] = {name: self.layer[name] for name in p.engine_fields}
         if kind == Kind.BACKWARD:
             fields |= self._backward(rows)
         else:
@@ -201,11 +197,10 @@ class Machine:
         p = self.params
         assert self.layer is not None
         sums = self.memory.get(Table.SUMS, rows)
-        half = 1 << (p.array.moment_bits - 1)
         return {
             # The array's sum of g is in the unit of x's window.
             "total": sums["total"] >> (p.window - p.gradient_window),
-            "moment": (sums["second"] + half) % (2 * half) - half,
+            "moment": wrapped(sums["second"], p.array.moment_bits),
             "base": self.layer["gradient_base"],
             "backward": 1,
             **{name: held[rows] for name, held in self._channels.items()},
@@ -271,7 +266,7 @@ class Machine:
             base=layer["gradient_base" if backward else "base"],
             chunk_last=np.diff(chunk)[position],
             last=position == count - 1,
-            **self._read(p.position, words),
+            **fields_of(p.position, words),
         )
         if run.opcode != Opcode.PROPAGATE:
             return beats

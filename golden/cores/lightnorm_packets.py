@@ -9,14 +9,24 @@ import numpy.typing as npt
 from narrowgauge.golden.cores.lightnorm_commands import Kind, Opcode, Table
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import BFP
-from narrowgauge.golden.payload import Batch, Payload, join
+from narrowgauge.golden.payload import Batch, Payload
 from narrowgauge.golden.units.range_bn import Blocks, Layer
 from narrowgauge.golden.units.range_bn_channels import epsilon_field, layer_fields
 
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.lightnorm import Params
 
-__all__ = ["blocks_of", "constants", "layer", "packet", "read", "records_of", "tile", "write"]
+__all__ = [
+    "blocks_of",
+    "constants",
+    "fields_of",
+    "layer",
+    "packet",
+    "read",
+    "records_of",
+    "tile",
+    "write",
+]
 
 Ints = npt.NDArray[np.int64]
 
@@ -113,14 +123,17 @@ def tile(
     return packet(params, header, data)
 
 
+def fields_of(record: Payload, words: Ints) -> Batch:
+    """What words (beats, bytes) hold from bit 0 on."""
+    return record.unpack(words[:, : -(-record.width // 8)].astype(np.uint8))
+
+
 def records_of(params: "Params", table: Table, answer: Batch) -> Batch:
     """The records of a response to READ."""
-    record = params.tables[table]
-    return record.unpack(answer["data"][:, : -(-record.width // 8)].astype(np.uint8))
+    return fields_of(params.tables[table], answer["data"])
 
 
 def blocks_of(params: "Params", fmt: BFP, answers: Sequence[Batch]) -> Blocks:
     """Y or dx of the responses to the tiles of a pass."""
-    data = join([{"data": each["data"]} for each in answers])["data"]
-    made = params.answer.unpack(data[:, : -(-params.answer.width // 8)].astype(np.uint8))
+    made = fields_of(params.answer, np.concatenate([each["data"] for each in answers]))
     return Blocks(fmt=fmt, codes=made["codes"], fields=made["scales"])

@@ -60,11 +60,7 @@ def tiles(
     start = 0
     for size in sizes:
         stop = start + size
-        cut = [
-            each
-            and Blocks(fmt=each.fmt, codes=each.codes[start:stop], fields=each.fields[start:stop])
-            for each in given
-        ]
+        cut = [each and each.positions(start, stop) for each in given]
         made.append(host.tile(params, opcode, block, x=cut[0], g=cut[1], first=start == 0))
         start = stop
     return made
@@ -94,14 +90,9 @@ def training_step(
     sizes = [size] * (layer.count // size)
     sizes += [layer.count % size] if layer.count % size else []
 
-    def own(tensor: Blocks, block: int) -> Blocks:
-        lanes = slice(block * p.lanes, (block + 1) * p.lanes)
-        each = p.lanes // p.group
-        fields = tensor.fields[:, block * each : (block + 1) * each]
-        return Blocks(fmt=tensor.fmt, codes=tensor.codes[:, lanes], fields=fields)
-
     def passed(opcode: Opcode, block: int) -> list[Batch]:
-        return tiles(p, opcode, block, sizes, own(x, block), own(g, block))
+        own = (each.channels(block * p.lanes, (block + 1) * p.lanes) for each in (x, g))
+        return tiles(p, opcode, block, sizes, *own)
 
     for block in range(count):
         lanes = slice(block * p.lanes, (block + 1) * p.lanes)

@@ -157,14 +157,7 @@ class Script:
         self, opcode: Opcode, block: int, done: int, size: int, *, first: bool | None = None
     ) -> Batch:
         """Positions from `done` on; of the tensor that a pass does not read, some as well."""
-        x, g = (
-            Blocks(
-                fmt=each.fmt,
-                codes=each.codes[done : done + size],
-                fields=each.fields[done : done + size],
-            )
-            for each in (self.x[block], self.g[block])
-        )
+        x, g = (each[block].positions(done, done + size) for each in (self.x, self.g))
         given: dict[str, Blocks] = {}
         if opcode != Opcode.PROPAGATE or self.chance(0.2):
             given["x"] = x

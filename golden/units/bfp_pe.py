@@ -40,7 +40,7 @@ from narrowgauge.golden.errors import UsageError, check_limits
 from narrowgauge.golden.payload import Batch, Field, Payload, join
 from narrowgauge.golden.units import bfp_stimuli, window
 from narrowgauge.golden.units.range_bn import wrapped
-from narrowgauge.golden.units.stimuli import blocks
+from narrowgauge.golden.units.stimuli import blocks, filled
 
 __all__ = ["Groups", "Params", "groups", "model", "output_lengths", "vectors"]
 
@@ -250,10 +250,4 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     if level == "real":
         return join(list(bfp_stimuli.real(params, rng)))
-    size = blocks(level, smoke=3_000)
-    made: list[Batch] = []
-    count = 0
-    while count < size:
-        made.append(bfp_stimuli.dot(params, rng))
-        count += len(made[-1]["last"])
-    return join(made)
+    return filled(blocks(level, smoke=3_000), lambda: bfp_stimuli.dot(params, rng))

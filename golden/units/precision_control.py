@@ -24,7 +24,7 @@ from narrowgauge.golden.payload import Batch, Field, Payload, join
 from narrowgauge.golden.precision import decide, share_of
 from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.golden.units.stimuli import blocks as transactions
-from narrowgauge.golden.units.stimuli import real_rows
+from narrowgauge.golden.units.stimuli import filled, real_rows
 
 __all__ = ["Params", "Sums", "model", "output_lengths", "sums_of", "vectors"]
 
@@ -183,13 +183,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     if level == "real":
         return join([_real(params, rows) for rows, _ in real_rows(rng, 12)])
-    size = transactions(level, smoke=3_000)
-    made: list[Batch] = []
-    count = 0
-    while count < size:
-        made.append(_reports(params, rng))
-        count += len(made[-1]["last"])
-    return join(made)
+    return filled(transactions(level, smoke=3_000), lambda: _reports(params, rng))
 
 
 def _reports(params: Params, rng: np.random.Generator) -> Batch:

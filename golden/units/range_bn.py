@@ -174,6 +174,17 @@ class Blocks:
         made = decode_values(self.fmt, codes, self.fields, np.float64)
         return made.reshape(self.codes.shape).astype(np.float64)
 
+    def positions(self, start: int, stop: int) -> "Blocks":
+        """Some positions of all channels."""
+        part = slice(start, stop)
+        return Blocks(fmt=self.fmt, codes=self.codes[part], fields=self.fields[part])
+
+    def channels(self, start: int, stop: int) -> "Blocks":
+        """All positions of some channels, whole blocks of them."""
+        k = self.fmt.k
+        fields = self.fields[:, start // k : stop // k]
+        return Blocks(fmt=self.fmt, codes=self.codes[:, start:stop], fields=fields)
+
     @property
     def nan(self) -> Bools:
         """The elements whose block is NaN; their codes count as 0."""

@@ -38,7 +38,7 @@ from narrowgauge.golden.units.interleaved import (
 from narrowgauge.golden.units.range_bn import Blocks, Layer, RangeBn, chunk_of, place, wrapped
 from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.golden.units.stimuli import blocks as transactions
-from narrowgauge.golden.units.stimuli import real_rows
+from narrowgauge.golden.units.stimuli import filled, real_rows
 
 __all__ = ["Params", "Places", "model", "output_lengths", "places", "vectors"]
 
@@ -230,13 +230,7 @@ def vectors(params: Params, level: str, seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     if level == "real":
         return join([_real(params, x) for x, _ in real_rows(rng, 24)])
-    size = transactions(level, smoke=3_000)
-    made: list[Batch] = []
-    count = 0
-    while count < size:
-        made.append(_tensor(params, rng))
-        count += len(made[-1]["last"])
-    return join(made)
+    return filled(transactions(level, smoke=3_000), lambda: _tensor(params, rng))
 
 
 def _flags(count: int, depth: int, chunks: int) -> Batch:

@@ -14,6 +14,7 @@ from narrowgauge.golden.units.range_bn_gradient import gradients, shifts
 from narrowgauge.golden.units.range_bn_modes import Mode
 from narrowgauge.golden.units.range_bn_passes import constants, statistics
 from narrowgauge.golden.units.stimuli import blocks as transactions
+from narrowgauge.golden.units.stimuli import filled
 
 if TYPE_CHECKING:
     from narrowgauge.golden.units.range_bn_array import Params
@@ -29,13 +30,7 @@ def tensors(params: "Params", level: str, seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     if level == "real":
         return join(_real(params))
-    size = transactions(level, smoke=6_000)
-    made = []
-    count = 0
-    while count < size:
-        made.append(_tensor(params, rng))
-        count += len(made[-1]["last"])
-    return join(made)
+    return filled(transactions(level, smoke=6_000), lambda: _tensor(params, rng))
 
 
 def _tensor(p: "Params", rng: np.random.Generator) -> Batch:

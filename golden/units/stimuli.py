@@ -1,14 +1,15 @@
 """Stimuli that several units share: bf16 corners, random codes, real tensors, ends of dots."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden import samples
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.payload import Batch, join
 
-__all__ = ["SPECIAL_BF16", "blocks", "ends", "random_bf16", "real_rows"]
+__all__ = ["SPECIAL_BF16", "blocks", "ends", "filled", "random_bf16", "real_rows"]
 
 Ints = npt.NDArray[np.int64]
 U16 = npt.NDArray[np.uint16]
@@ -30,6 +31,16 @@ def blocks(level: str, *, smoke: int) -> int:
     if level not in ("smoke", "full"):
         raise UsageError(f"level must be smoke, full or real, got {level!r}")
     return smoke if level == "smoke" else 100_000
+
+
+def filled(size: int, make: Callable[[], Batch]) -> Batch:
+    """Batches one after the other, as many as it takes to `size` beats."""
+    made: list[Batch] = []
+    count = 0
+    while count < size:
+        made.append(make())
+        count += len(made[-1]["last"])
+    return join(made)
 
 
 def random_bf16(rng: np.random.Generator, field: Ints) -> Ints:

@@ -116,7 +116,7 @@ class Between(wiring.Component):
             given.beta.eq(self.weights.beta),
             engine.o.ready.eq(1),
         ]
-        for name in ("c", "inverse", "shift", "epsilon", "chunk_bits"):
+        for name in p.engine_fields:
             m.d.comb += given[name].eq(self.layer[name])
         kept = data.View(layout(p.kept), self.channel[: p.kept.width])
         for field in p.kept.fields:

@@ -62,10 +62,7 @@ def _program(point: Point, opcode: Opcode, stream: int) -> tuple[list[Batch], Ba
         for each, fmt in ((block.x, p.array.forward), (block.g, p.array.backward))
     )
     bases = [each.base + each.fmt.bias for each in (x, g)]
-    few = [
-        Blocks(fmt=each.fmt, codes=each.codes[:BEFORE], fields=each.fields[:BEFORE])
-        for each in (x, g)
-    ]
+    few = [each.positions(0, BEFORE) for each in (x, g)]
     gamma, beta = block.gamma.astype(np.int64), block.beta.astype(np.int64)
     parts = [host.write(p, Table.WEIGHTS, 0, gamma=gamma, beta=beta)]
     parts.append(host.layer(p, Layer(count=BEFORE, chunks=2), *bases, forget=True))

@@ -18,6 +18,7 @@ from narrowgauge.golden.cores.lightnorm_commands import (
     Table,
 )
 from narrowgauge.golden.cores.lightnorm_machine import Machine
+from narrowgauge.golden.cores.lightnorm_packets import fields_of
 from narrowgauge.golden.cores.packets import Status, split
 from narrowgauge.golden.payload import Batch
 from narrowgauge.verify.prove.stream import HANDSHAKE, StreamClaim
@@ -63,8 +64,8 @@ def _bins(params: Params) -> dict[str, None]:
 def _packet(machine: Machine, part: Batch) -> set[str]:
     """Names of the bins that one packet hits, which is carried out."""
     p = machine.params
-    word = part["word"][:1, : -(-p.header.width // 8)].astype(np.uint8)
-    header = {name: int(values[0]) for name, values in p.header.unpack(word).items()}
+    read = fields_of(p.header, part["word"][:1])
+    header = {name: int(values[0]) for name, values in read.items()}
     before, opcode = machine.under_way, header["opcode"]
     answer = machine.packet(part)
     if opcode not in list(Opcode):
