@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,20 @@ def interruptible() -> None:
     A shell that puts a command in the background has it ignore SIGINT, and children inherit that.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module")
+def beginning(request: pytest.FixtureRequest) -> Any:
+    """The state of the module's `RNG`, where it has one, before its first test."""
+    rng = getattr(request.module, "RNG", None)
+    return None if rng is None else rng.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def from_the_beginning(request: pytest.FixtureRequest, beginning: Any) -> None:
+    """A test draws the same whichever ran before it in its process."""
+    if beginning is not None:
+        request.module.RNG.bit_generator.state = beginning
 
 
 @pytest.fixture
