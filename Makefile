@@ -44,7 +44,7 @@ types:
 bench: $(VENV)/.test ## speed of the quantiser beside other libraries
 	@$(PY) -m tests.benchmarks.quantize
 
-reference: flow $(VENV)/.test ## run the flow; take its figures into tests/reference and the README
+reference: flow $(VENV)/.test ## run the flow; take its figures into tests/reference and the pages
 	@$(PY) -m tests.reference
 
 measure: $(VENV)/.test ## every measure of every unit (hours), docs/measurements.md and the page in build/report

@@ -6,13 +6,13 @@ import pytest
 
 from narrowgauge.synth import library
 from narrowgauge.synth.flow import flow_digest
-from tests.reference import lightnorm, opal, range_bn
+from tests.reference import lightnorm, pages, range_bn
 
 
 @pytest.mark.parametrize("page", lightnorm.PAGES, ids=lambda page: page.stem)
 def test_the_page_shows_them(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert text == opal.write(text, lightnorm.PAGES[page]), "python -m tests.reference.lightnorm"
+    assert text == pages.write(text, lightnorm.PAGES[page]), "python -m tests.reference.lightnorm"
 
 
 def test_the_core_takes_little_more_than_its_lanes() -> None:

@@ -7,7 +7,7 @@ import pytest
 from narrowgauge import api, energy, registry, timing
 from narrowgauge.synth import library
 from narrowgauge.synth.flow import flow_digest
-from tests.reference import README, UNMEASURED, UNMUTATED, measures, opal
+from tests.reference import README, UNMEASURED, UNMUTATED, measures, opal, pages
 
 DATA = measures.load()
 POINTS = {point["name"]: point for point in DATA["points"]}
@@ -24,8 +24,7 @@ def test_the_page_shows_them() -> None:
 
 def test_the_readme_shows_the_largest_dot_products() -> None:
     text = README.read_text(encoding="utf-8")
-    shown = text.partition(measures.BEGIN)[2].partition(measures.END)[0].strip()
-    assert shown == measures.summary(DATA), "make measure"
+    assert text == pages.write(text, measures.SHOWN[README]), "make measure"
 
 
 def test_the_flow_is_the_one_that_made_them() -> None:

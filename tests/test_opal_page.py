@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.reference import opal
+from tests.reference import opal, pages
 
 
 @pytest.mark.parametrize("page", opal.PAGES, ids=lambda page: page.stem)
 def test_the_pages_show_them(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert text == opal.write(text, opal.PAGES[page]), "python -m tests.reference.opal"
+    assert text == pages.write(text, opal.PAGES[page]), "python -m tests.reference.opal"
 
 
 def test_a_whole_layer_was_compared() -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.reference import opal, range_bn
+from tests.reference import pages, range_bn
 
 
 @pytest.mark.parametrize("page", range_bn.PAGES, ids=lambda page: page.stem)
 def test_the_pages_show_them(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert text == opal.write(text, range_bn.PAGES[page]), "python -m tests.reference.range_bn"
+    assert text == pages.write(text, range_bn.PAGES[page]), "python -m tests.reference.range_bn"
 
 
 def test_every_design_has_every_pass() -> None:

@@ -12,16 +12,21 @@ import pytest
 from narrowgauge import api, flow
 from narrowgauge.synth import library
 from narrowgauge.synth.flow import flow_digest
-from tests.reference import BEGIN, END, PAGES, README, cost_row, load, render
+from tests.reference import PAGES, README, SHOWN, cost_row, load, pages
 
 DATA = load()
 POINTS = {point["name"]: point for point in DATA["points"]}
 
 
-def test_readme_shows_the_reference() -> None:
-    text = README.read_text(encoding="utf-8")
-    shown = text.partition(BEGIN)[2].partition(END)[0].strip()
-    assert shown == render(DATA), "make reference writes the README's table"
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.stem)
+def test_pages_show_the_reference(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == pages.write(text, SHOWN[page]), "make reference writes the tables"
+
+
+def test_a_page_without_a_place_is_no_page() -> None:
+    with pytest.raises(ValueError, match="no place for the table costs"):
+        pages.write("<!-- costs:begin -->", {"costs": str})
 
 
 def test_the_flow_is_the_one_that_made_it() -> None:

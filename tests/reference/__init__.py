@@ -1,7 +1,7 @@
-"""Reference results: figures of one run of the flow, tracked, that the README shows.
+"""Reference results: figures of one run of the flow, tracked, that pages show.
 
-`make reference` runs the flow and writes `flow.json`, the README's table, the costs on the pages
-of the arithmetic components and `baseline.json` anew. The tests hold the README to the file, the
+`make reference` runs the flow and writes `flow.json`, the tables of `SHOWN`, the costs on the pages
+of the arithmetic components and `baseline.json` anew. The tests hold the tables to the file, the
 file's stamp to the flow, and the pages and some of the file's figures to a synthesis of their own;
 and the small units to the baseline, which is what `narrowgauge synth --record` writes for `SMALL`.
 """
@@ -12,14 +12,14 @@ from typing import Any
 
 from narrowgauge import api, compare
 from narrowgauge.console import markdown
+from tests.reference.pages import Tables
 
 __all__ = [
     "BASELINE",
-    "BEGIN",
-    "END",
     "PAGES",
     "README",
     "REFERENCE",
+    "SHOWN",
     "SMALL",
     "UNMEASURED",
     "UNMUTATED",
@@ -27,7 +27,6 @@ __all__ = [
     "load",
     "record_baseline",
     "reduce",
-    "render",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -63,7 +62,6 @@ UNMUTATED = ("opal_core", "bf16_core", "w4a16_core")
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs" / "arith").glob("*.md"))
 """Pages with a row of cost for every point of their component."""
-BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 
 
 def load() -> dict[str, Any]:
@@ -176,22 +174,48 @@ def _range(row: dict[str, Any]) -> list[str]:
     return [f"{row['bits_per_element']:.2f}", f"{min(values):.1f}", f"{max(values):.1f}"]
 
 
-def render(data: dict[str, Any]) -> str:
-    """The README's table."""
-    tools = data["tools"]
+def _largest(points: list[dict[str, Any]]) -> str:
+    return _dots([point for point in points if point["macs"] == 128])
+
+
+_DOTS = (
+    "Whole units: multipliers, outliers, scales, conversion, FP32 accumulator, stream registers. "
+    "GE: area in NAND2 of drive 1, from the run for area. Delay: ABC's figure without wires, from "
+    "the run for speed (`a`: from the run for area)."
+)
+
+
+def _beats(data: dict[str, Any]) -> str:
     beats = sum(p["beats"] for p in data["points"])
-    tensors = len(data["sqnr"][0]["sqnr"])
-    return "\n\n".join(
-        [
-            _dots(data["points"]),
-            "Whole units: multipliers, outliers, scales, conversion, FP32 accumulator, stream "
-            "registers. GE: area in NAND2 of drive 1, from the run for area. Delay: ABC's figure "
-            "without wires, from the run for speed (`a`: from the run for area). NanGate45, "
-            f"pyosys {tools['pyosys']}, flow {data['flow_digest'][:12]}. {beats} output beats of "
-            "these and the units below compared bit for bit.",
-            _others(data["points"]),
-            f"Quantisation error, SQNR in dB over {tensors} captured activation tensors of "
-            "SmolLM2-135M; the gain is MX-OPAL's over plain MXINT of the same b, by tensor.",
-            _errors(data["sqnr"]),
-        ]
+    return (
+        f"NanGate45, pyosys {data['tools']['pyosys']}, flow {data['flow_digest'][:12]}. "
+        f"{beats} output beats of all points compared bit for bit."
     )
+
+
+def _readme() -> str:
+    data = load()
+    return f"{_largest(data['points'])}\n\n{_DOTS} {_beats(data)}"
+
+
+def _costs() -> str:
+    data = load()
+    said = f"{_DOTS} {_beats(data)}"
+    return "\n\n".join([said, _dots(data["points"]), _others(data["points"])])
+
+
+def _sqnr() -> str:
+    data = load()
+    tensors = len(data["sqnr"][0]["sqnr"])
+    return (
+        f"SQNR in dB over {tensors} captured activation tensors of SmolLM2-135M; the gain is "
+        f"MX-OPAL's over plain MXINT of the same b, by tensor.\n\n{_errors(data['sqnr'])}"
+    )
+
+
+SHOWN: dict[Path, Tables] = {
+    README: {"table": _readme},
+    ROOT / "docs" / "costs.md": {"costs": _costs},
+    ROOT / "docs" / "formats.md": {"sqnr": _sqnr},
+}
+"""What is written of the flow's figures, and where."""

@@ -1,4 +1,4 @@
-"""Write the tracked figures and the README's table from build/flow/report.json; and the pages."""
+"""Write the tracked figures from build/flow/report.json, and the pages that show them."""
 
 import json
 import re
@@ -7,16 +7,14 @@ from pathlib import Path
 
 from narrowgauge import api
 from tests.reference import (
-    BEGIN,
-    END,
     PAGES,
-    README,
     REFERENCE,
+    SHOWN,
     cost_row,
     record_baseline,
     reduce,
-    render,
 )
+from tests.reference.pages import update
 
 
 def main() -> None:
@@ -24,9 +22,7 @@ def main() -> None:
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "build/flow/report.json")
     data = reduce(json.loads(source.read_text(encoding="utf-8")))
     REFERENCE.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    head, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    README.write_text(f"{head}{BEGIN}\n{render(data)}\n{END}{tail}", encoding="utf-8")
+    update(SHOWN)
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for point in api.points(page.stem):

@@ -7,7 +7,7 @@ writes `lightnorm.json`; without the option the page alone is written from it.
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,7 +31,7 @@ from narrowgauge.synth.energy_record import STREAMS, Work
 from narrowgauge.verify.driver import Driver
 from narrowgauge.verify.runner import cache_folder
 from tests.reference import ROOT, range_bn
-from tests.reference.opal import write
+from tests.reference.pages import Tables, update
 
 __all__ = ["DATA", "NAME", "PAGES", "load", "measure"]
 
@@ -161,7 +161,7 @@ def _table(data: Mapping[str, Any]) -> str:
     return f"{markdown(head, rows)}\n\n{said}"
 
 
-PAGES: dict[Path, dict[str, Callable[[], str]]] = {PAGE: {"core": lambda: _table(load())}}
+PAGES: dict[Path, Tables] = {PAGE: {"core": lambda: _table(load())}}
 """What is written, and from what."""
 
 
@@ -169,8 +169,7 @@ def main() -> None:
     """Measure where asked to, and write the page."""
     if "--measure" in sys.argv[1:]:
         measure()
-    for page, tables in PAGES.items():
-        page.write_text(write(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    update(PAGES)
 
 
 if __name__ == "__main__":

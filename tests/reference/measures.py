@@ -20,14 +20,14 @@ from narrowgauge.sweep import Progress
 from narrowgauge.synth import origin
 from tests.reference import README, UNMEASURED
 from tests.reference.opal import CORES
+from tests.reference.pages import Tables, update
 
 __all__ = [
-    "BEGIN",
     "DATA",
-    "END",
     "MEASURED",
     "MUTATED",
     "PAGE",
+    "SHOWN",
     "load",
     "reduce",
     "render",
@@ -39,8 +39,6 @@ __all__ = [
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = Path(__file__).with_name("measures.json")
 PAGE = ROOT / "docs" / "measurements.md"
-BEGIN, END = "<!-- measures:begin -->", "<!-- measures:end -->"
-"""Around the README's table of them."""
 MEASURED = ("area", "delay", "energy", "gates", "verify", "proof")
 """Of every point of the registry but `CORES`, which have figures of their own (`opal`)."""
 LARGE = ("area", "delay", "energy", "verify")
@@ -364,6 +362,10 @@ def _claims(points: list[dict[str, Any]]) -> Iterator[str]:
             yield markdown(head, table).replace("--:", ":--", len(head) - 1)
 
 
+SHOWN: dict[Path, Tables] = {README: {"measures": lambda: summary(load())}}
+"""What is written beside `PAGE`."""
+
+
 def main() -> None:
     """Measure where asked to (`--sweep`), then write both files."""
     assert set(MEASURED) < set(measures.MEASURES)
@@ -372,9 +374,7 @@ def main() -> None:
     data = reduce(Store(ROOT / DEFAULT).rows(), load())
     DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(render(data), encoding="utf-8")
-    head, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    README.write_text(f"{head}{BEGIN}\n{summary(data)}\n{END}{tail}", encoding="utf-8")
+    update(SHOWN)
 
 
 if __name__ == "__main__":

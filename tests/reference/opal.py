@@ -17,8 +17,9 @@ from narrowgauge import api
 from narrowgauge.console import Console, markdown
 from narrowgauge.synth.memory_model import MemoryModel
 from tests.reference import README, ROOT, perplexity
+from tests.reference.pages import Tables, update
 
-__all__ = ["CORES", "PAGE", "PAGES", "load", "measure", "part", "ratio", "whole", "write"]
+__all__ = ["CORES", "PAGE", "PAGES", "load", "measure", "part", "ratio", "whole"]
 
 PAGE = ROOT / "docs" / "opal.md"
 CORES_FILE = Path(__file__).with_name("cores.json")
@@ -231,7 +232,7 @@ def _layer() -> str:
     return f"{markdown(head, rows)}\n\n{said}"
 
 
-_TABLES: dict[str, Callable[[], str]] = {
+_TABLES: Tables = {
     "claims": lambda: _claims(load()),
     "cores": lambda: _cores(load()),
     "layer": _layer,
@@ -255,17 +256,7 @@ def _summary() -> str:
     return textwrap.fill(words, 100, break_long_words=False, break_on_hyphens=False)
 
 
-def write(text: str, tables: Mapping[str, Callable[[], str]] = _TABLES) -> str:
-    """The page with its tables made anew."""
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        if begin in text:
-            head, _, rest = text.partition(begin)
-            text = f"{head}{begin}\n{table()}\n{end}{rest.partition(end)[2]}"
-    return text
-
-
-PAGES = {PAGE: _TABLES, README: {"cores": _summary}}
+PAGES: dict[Path, Tables] = {PAGE: _TABLES, README: {"cores": _summary}}
 """What is written, and from what."""
 
 
@@ -273,8 +264,7 @@ def main() -> None:
     """Measure where asked to, and write the page."""
     if "--measure" in sys.argv[1:]:
         measure()
-    for page, tables in PAGES.items():
-        page.write_text(write(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    update(PAGES)
 
 
 if __name__ == "__main__":

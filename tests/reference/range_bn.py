@@ -9,7 +9,7 @@ tests hold the page to the file.
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from narrowgauge.golden.units.scores import rows_of
 from narrowgauge.registry import Point
 from narrowgauge.synth.energy_record import STREAMS, Work
 from tests.reference import README, ROOT
-from tests.reference.opal import write
+from tests.reference.pages import Tables, update
 
 __all__ = ["DATA", "DESIGNS", "PAGES", "load", "measure", "ratio"]
 
@@ -227,7 +227,7 @@ def _summary() -> str:
     return textwrap.fill(words, 100, break_long_words=False, break_on_hyphens=False)
 
 
-PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+PAGES: dict[Path, Tables] = {
     PAGE: {"ratios": lambda: _ratios(load()), "arrays": lambda: _designs(load())},
     README: {"norm": _summary},
 }
@@ -238,8 +238,7 @@ def main() -> None:
     """Measure where asked to, and write the pages."""
     if "--measure" in sys.argv[1:]:
         measure()
-    for page, tables in PAGES.items():
-        page.write_text(write(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    update(PAGES)
 
 
 if __name__ == "__main__":
