@@ -426,6 +426,17 @@ ENTRIES: tuple[Entry, ...] = (
             "g4_l8": {"group": 4, "lanes": 8, "channels": 64},
         },
     ),
+    Entry(
+        name="flexblock_core",
+        layer="cores",
+        points={
+            "p2_n16": {
+                **{"pes": 2, "nibbles": 16, "group12": 24, "group16": 12, "group24": 6},
+                **{"a_depth": 8, "b_depth": 32, "sums": 4, "load": 1, "results": 1},
+            },
+            "p4_n48": {"pes": 4, "nibbles": 48, "load": 4, "results": 4},
+        },
+    ),
 )
 
 

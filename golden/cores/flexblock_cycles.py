@@ -189,4 +189,6 @@ class _Clock:
         self.idle = e.fetched + 1
         self.popped.append(e.free - 1)
         self.runs.append(e.free - 1)
+        # Then sums are written, and read for the next RUN.
+        e.free += 1
         self.given = e.given

@@ -118,14 +118,16 @@ class Machine:
         p = self.params
         # Its header waits until the elements have what the one before reads.
         self._idle()
-        if len(words) < p.run_beats:
-            return self._bare(Status.CUT)
-        fields = fields_of(p.run, words[: p.run_beats])
         mode = min(header["mode"], FB24)
         keep = np.flatnonzero([header["keep"] >> i & 1 for i in range(4)])
         if mode != FB12:
             keep = np.zeros(1, np.int64)
-        if not len(keep) or fields["group"] >= p.pe.beats(mode):
+        if not len(keep):
+            return self._bare(Status.ILLEGAL)
+        if len(words) < p.run_beats:
+            return self._bare(Status.CUT)
+        fields = fields_of(p.run, words[: p.run_beats])
+        if fields["group"] >= p.pe.beats(mode):
             return self._bare(Status.ILLEGAL)
         status = Status.OVERRUN if len(words) > p.run_beats else Status.OK
         found, beyond = self._columns(fields, mode, bool(header["shared"]))

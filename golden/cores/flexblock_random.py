@@ -132,12 +132,16 @@ class Program:
     # -- operands -------------------------------------------------------------------------------
 
     def fill(self) -> None:
-        """The first and the last rows of both sides, or all of them."""
+        """The first and the last rows of both sides, or all of them.
+
+        A RUN of the program before may still be reading.
+        """
         p = self.p
         for side, depth in zip(Side, (p.a_depth, p.b_depth), strict=True):
             some = min(depth // 2, 16)
             for row in (0, depth - some):
-                self.send(self.words(Load(side=side, address=row * p.pes, words=some * p.pes)))
+                load = Load(side=side, address=row * p.pes, words=some * p.pes, after=True)
+                self.send(self.words(load))
 
     def words(self, load: Load) -> Batch:
         """LOAD of random words."""

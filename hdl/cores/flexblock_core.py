@@ -1,0 +1,191 @@
+"""Elements of multi-mode block floating point in lockstep, between two streams of packets.
+
+    i -> control -> banks of A, B -> elements -> collector -> o
+              \\-> sequencer -^
+
+Banks are read a cycle before the elements take what they hold. A word of B goes to all elements
+through one multiplexer, or each element's own to it.
+"""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+
+from narrowgauge.golden.cores.flexblock_core import Params
+from narrowgauge.hdl.arith.multimode_mul import or_all
+from narrowgauge.hdl.cores.flexblock_collector import Collector
+from narrowgauge.hdl.cores.flexblock_commands import COLUMN, ORDER, RUN
+from narrowgauge.hdl.cores.flexblock_control import Control
+from narrowgauge.hdl.cores.flexblock_sequencer import Sequencer
+from narrowgauge.hdl.cores.queue import Queue
+from narrowgauge.hdl.payload import layout
+from narrowgauge.hdl.stream import StreamUnit
+from narrowgauge.hdl.units.bfp_pe import BfpPe
+
+__all__ = ["FlexblockCore"]
+
+_ORDERS = 8
+"""Answers that are under way: words for what comes next are loaded while a RUN goes on."""
+
+_RUNS = 2
+
+_COLUMNS = 4
+"""Columns between an element's input and its output, and one."""
+
+
+class FlexblockCore(StreamUnit):
+    """See the module.
+
+    Parameters
+    ----------
+    params : see `narrowgauge.golden.cores.flexblock_core.Params`
+
+    Ports
+    -----
+    i : stream of `params.input`
+    o : stream of `params.output`
+    """
+
+    latency = None
+    interval = None
+
+    def __init__(self, params: Params) -> None:
+        self._params = params
+        super().__init__(params)
+
+    def elaborate(self, platform: object) -> Module:
+        """Control, sequencer, banks, elements, collector."""
+        m = Module()
+        p = self._params
+        m.submodules.control = control = Control(p)
+        m.submodules.sequencer = sequencer = Sequencer(p)
+        m.submodules.collector = collector = Collector(p)
+        for name, shape, depth in (("orders", ORDER, _ORDERS), ("runs", RUN, _RUNS)):
+            m.submodules[name] = queue = Queue(shape, depth)
+            wiring.connect(m, getattr(control, name), queue.i)
+            wiring.connect(m, queue.o, getattr(collector, name))
+        m.submodules.columns = columns = Queue(COLUMN, _COLUMNS)
+        wiring.connect(m, columns.o, collector.columns)
+        wiring.connect(m, collector.o, wiring.flipped(self.o))
+        word = Signal(p.input["word"].bits)
+        m.d.comb += [
+            word.eq(Cat(self.i.payload.word)),
+            control.word.eq(word),
+            control.valid.eq(self.i.valid),
+            control.last.eq(self.i.payload.last),
+            self.i.ready.eq(control.ready),
+            control.busy.eq(sequencer.running),
+            control.group.eq(sequencer.group),
+            sequencer.word.eq(word),
+            sequencer.come.eq(control.come),
+            sequencer.start.eq(control.start),
+            sequencer.shared.eq(control.shared),
+        ]
+
+        # Operands that have been read, and what is known of them.
+        there, taken, fetch = Signal(), Signal(), Signal()
+        about = Signal(
+            data.StructLayout(
+                {
+                    **{"mode": 2, "shared": 1, "bank": p.bank_bits},
+                    **{"end": 1, "last": 1, "column": COLUMN},
+                }
+            ),
+            name="about",
+            reset_less=True,
+        )
+        m.d.comb += [
+            sequencer.go.eq(~there | taken),
+            fetch.eq(sequencer.running & sequencer.go),
+            columns.i.valid.eq(taken & about.last),
+            columns.i.payload.eq(about.column),
+        ]
+        with m.If(fetch):
+            m.d.sync += [
+                about.mode.eq(control.mode),
+                about.shared.eq(control.shared),
+                about.bank.eq(sequencer.b),
+                about.end.eq(sequencer.end),
+                about.last.eq(sequencer.last),
+                about.column.final.eq(sequencer.final),
+                about.column.beyond.eq(sequencer.beyond),
+            ]
+        m.d.sync += there.eq(fetch | (there & ~taken))
+
+        a, b = self._banks(m, control, sequencer, word, fetch)
+        b = self._distributed(m, about, b)
+        elements = []
+        for i in range(p.pes):
+            m.submodules[f"element{i}"] = element = BfpPe(p.pe)
+            elements.append(element)
+            beat = element.i.payload
+            m.d.comb += [
+                element.i.valid.eq(there),
+                beat.mode.eq(about.mode),
+                beat.end.eq(about.end),
+                beat.last.eq(about.last),
+                element.o.ready.eq(collector.ready),
+                collector.results[i].eq(element.o.payload.result),
+            ]
+            for side, words in (("a", a), ("b", b)):
+                word_of = data.View(layout(p.word), words[i])
+                m.d.comb += [
+                    beat[side].eq(word_of.slots),
+                    beat[f"{side}_scale"].eq(word_of.scales),
+                ]
+        # In lockstep: the first one speaks for all.
+        m.d.comb += [
+            taken.eq(there & elements[0].i.ready),
+            collector.valid.eq(elements[0].o.valid),
+            collector.last.eq(elements[0].o.payload.last),
+        ]
+        return m
+
+    def _banks(
+        self, m: Module, control: Control, sequencer: Sequencer, word: Value, fetch: Value
+    ) -> tuple[list[Value], list[Value]]:
+        """What was read of each element's bank of A and of B."""
+        p = self._params
+        width, skip = p.word.width, (p.load - 1).bit_length()
+        row = Mux(control.shared, sequencer.b[p.bank_bits :], sequencer.b[: p.row_bits[1]])
+        read_rows = (sequencer.a_row, row)
+        found: tuple[list[Value], list[Value]] = ([], [])
+        for side, depth in enumerate((p.a_depth, p.b_depth)):
+            for i in range(p.pes):
+                memory: Any = Memory(shape=width, depth=depth, init=[])
+                m.submodules[f"bank_{'ab'[side]}{i}"] = memory
+                write, read = memory.write_port(), memory.read_port()
+                mine: Value = control.write & (control.side == side)
+                if p.load < p.pes:
+                    mine = mine & (control.banks == i >> skip)
+                place = i & (p.load - 1)
+                if place:
+                    mine = mine & ~(control.few & (control.rest < place))
+                wanted = fetch
+                if side:
+                    wanted = fetch & (~control.shared | (sequencer.b[: p.bank_bits] == i))
+                m.d.comb += [
+                    write.addr.eq(control.row),
+                    write.data.eq(word[place * width : (place + 1) * width]),
+                    write.en.eq(mine),
+                    read.addr.eq(read_rows[side]),
+                    read.en.eq(wanted),
+                ]
+                found[side].append(read.data)
+        return found
+
+    def _distributed(self, m: Module, about: Any, own: list[Value]) -> list[Value]:
+        """Words of B for the elements: one for all, or each its own."""
+        chosen = [Signal(name=f"from_bank{i}") for i in range(len(own))]
+        m.d.comb += [x.eq(about.shared & (about.bank == i)) for i, x in enumerate(chosen)]
+        common = Signal(len(own[0]), name="common")
+        m.d.comb += common.eq(
+            or_all([x & gate.replicate(len(x)) for x, gate in zip(own, chosen, strict=True)])
+        )
+        given = [Signal(len(x), name=f"given{i}") for i, x in enumerate(own)]
+        m.d.comb += [
+            y.eq(Mux(about.shared, common, x)) for x, y in zip(own, given, strict=True)
+        ]
+        return given
