@@ -61,7 +61,7 @@ class Machine:
         self._sums = np.zeros(p.sums * p.pes, np.int64)
         self._summed = np.zeros(p.sums * p.pes, np.bool_)
         # What the RUN that may still be reading reads.
-        self._reads = [np.zeros(size, np.bool_) for size in sizes]
+        self._reads = self._nothing()
 
     def run(self, beats: Batch, where: str = "program") -> Batch:
         """The answers to packets; the final one must have ended."""
@@ -89,14 +89,13 @@ class Machine:
     def _bare(self, status: Status) -> Batch:
         return self.params.output.beats(1, status=status, last=1)
 
-    def _idle(self) -> None:
-        for reads in self._reads:
-            reads[:] = False
+    def _nothing(self) -> list[Bools]:
+        return [np.zeros(len(each), np.bool_) for each in self._written]
 
     def _load(self, header: dict[str, int], words: Ints) -> Status:
         p = self.params
         if header["after"]:
-            self._idle()
+            self._reads = self._nothing()
         side, start, count = header["side"], header["address"], header["words"]
         if not count or start % p.load or start + count > len(self._written[side]):
             return Status.ILLEGAL
@@ -116,21 +115,25 @@ class Machine:
     def _run(self, header: dict[str, int], words: Ints) -> Batch:
         """RUN: all columns at once, then their results in order."""
         p = self.params
-        # Its header waits until the elements have what the one before reads.
-        self._idle()
         mode = min(header["mode"], FB24)
         keep = np.flatnonzero([header["keep"] >> i & 1 for i in range(4)])
         if mode != FB12:
             keep = np.zeros(1, np.int64)
+        short = np.pad(words, ((0, p.run_beats), (0, 0)))
+        fields = fields_of(p.run, short[: p.run_beats])
+        refused = Status.OK
         if not len(keep):
-            return self._bare(Status.ILLEGAL)
-        if len(words) < p.run_beats:
-            return self._bare(Status.CUT)
-        fields = fields_of(p.run, words[: p.run_beats])
-        if fields["group"] >= p.pe.beats(mode):
-            return self._bare(Status.ILLEGAL)
+            refused = Status.ILLEGAL
+        elif len(words) < p.run_beats:
+            refused = Status.CUT
+        elif fields["group"] >= p.pe.beats(mode):
+            refused = Status.ILLEGAL
+        if refused != Status.OK:
+            self._reads = self._nothing()
+            return self._bare(refused)
         status = Status.OVERRUN if len(words) > p.run_beats else Status.OK
-        found, beyond = self._columns(fields, mode, bool(header["shared"]))
+        reads = self._nothing()
+        found, beyond = self._columns(fields, mode, bool(header["shared"]), reads)
         if beyond:
             status = Status.BEYOND
         # (columns, outputs, elements)
@@ -138,6 +141,8 @@ class Machine:
         given, over = self._sum(given, bool(header["add"]), bool(header["hold"]))
         if over:
             status = Status.BEYOND
+        # Its header has waited until the elements had what the one before reads.
+        self._reads = reads
         rows = given.reshape(-1, p.results)
         if header["hold"]:
             rows = rows[-1:]
@@ -145,8 +150,13 @@ class Machine:
         made["status"][-1], made["last"][-1] = status, 1
         return made
 
-    def _columns(self, fields: dict[str, int], mode: int, shared: bool) -> tuple[Ints, bool]:
-        """FP32 of all columns, (columns, outputs, elements); whether an address was beyond."""
+    def _columns(
+        self, fields: dict[str, int], mode: int, shared: bool, reads: list[Bools]
+    ) -> tuple[Ints, bool]:
+        """FP32 of all columns, (columns, outputs, elements); whether an address was beyond.
+
+        `reads` is told what is read.
+        """
         p = self.params
         a_row, address = addresses(p, fields)
         end_b = p.pes * p.b_depth if shared else p.b_depth
@@ -163,7 +173,7 @@ class Machine:
         for side, words in ((Side.A, a_word), (Side.B, b_word)):
             if not self._written[side][words].all():
                 raise UsageError(f"RUN reads words of {side.name} that were never written")
-            self._reads[side][words] = True
+            reads[side][words] = True
             flat, name = words.reshape(-1), side.name.lower()
             given[name] = self._memory[side]["slots"][flat]
             given[f"{name}_scale"] = self._memory[side]["scales"][flat]
