@@ -180,7 +180,9 @@ class Machine:
         beats = p.pe.input.beats(
             p.pes * len(number),
             mode=mode,
-            end=np.tile((in_tap % (fields["group"] + 1) == fields["group"]) | (in_tap == c - 1), p.pes),
+            end=np.tile(
+                (in_tap % (fields["group"] + 1) == fields["group"]) | (in_tap == c - 1), p.pes
+            ),
             last=np.tile(number % (c * depth) == c * depth - 1, p.pes),
             **given,
         )

@@ -162,20 +162,23 @@ def descriptor(params: "Params", run: Run) -> dict[str, int]:
     (t1, t2), (n1, n2) = run.taps, run.columns
     if min(c, run.group, t1, t2, n1, n2) < 1:
         raise UsageError(f"counts must be at least 1, got {run}")
-    # From the final beat within to the next one of the counter.
-    across = [c - 1]
-    for count, step in ((t2, run.tap_steps[1]), (t1, run.tap_steps[0]), (n2, run.column_steps[1])):
-        across.append(across[-1] + (count - 1) * step)
+    counts = {"t2": t2, "t1": t1, "n2": n2, "n1": n1}
     steps = (*run.tap_steps[::-1], *run.column_steps[::-1])
-    wide = params.address_bits + 1
-    moves = [(step - past + (1 << wide)) % (1 << wide) for step, past in zip(steps, across)]
+    moves, past, wide = {}, c - 1, params.address_bits
+    for (name, count), step in zip(counts.items(), steps, strict=True):
+        # From the final beat of what lies within to the first of its next turn.
+        move = step - past if count > 1 else 0
+        if not -(1 << wide) <= move < 1 << wide:
+            raise UsageError(f"the address of B moves by {move}, beyond {1 << wide} words")
+        moves[f"move_{name}"] = move % (2 << wide)
+        past += (count - 1) * step
     return {
         "a": run.a,
         "b": run.b,
         "group": run.group - 1,
         "beats": c - 1,
-        **dict(zip(("t2", "t1", "n2", "n1"), (t2 - 1, t1 - 1, n2 - 1, n1 - 1), strict=True)),
-        **dict(zip(("move_t2", "move_t1", "move_n2", "move_n1"), moves, strict=True)),
+        **{name: count - 1 for name, count in counts.items()},
+        **moves,
     }
 
 

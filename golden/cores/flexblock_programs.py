@@ -103,7 +103,8 @@ def _real(params: "Params", rng: np.random.Generator) -> list[list[Batch]]:
     for mode, size in enumerate(p.pe.sizes):
         rows = p.pes * (2 if mode == 0 else 1)
         for activations, weights in real_rows(rng, max(rows, 8)):
-            left = np.resize(bf16_values(weights), (rows, weights.shape[1]))
-            made, _ = product(p, mode, left[:, :512], bf16_values(activations)[:8, :512], size)
+            left, right = (bf16_values(x).astype(np.float64) for x in (weights, activations))
+            left = np.resize(left, (rows, left.shape[1]))
+            made, _ = product(p, mode, left[:, :512], right[:8, :512], size)
             programs.append(made)
     return programs

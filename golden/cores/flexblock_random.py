@@ -91,7 +91,9 @@ class Program:
             self.send(host.packet(p, run))
             self.send(well)
         for hold in (True, False):
-            run = Run(mode=1, a=0, b=0, beats=1, group=1, columns=(3, p.sums), hold=hold, add=not hold)
+            run = Run(
+                mode=1, a=0, b=0, beats=1, group=1, columns=(3, p.sums), hold=hold, add=not hold
+            )
             if p.sums <= 2 << p.address_bits:
                 self.send(host.packet(p, run))
         return self.parts
@@ -162,14 +164,16 @@ class Program:
     def load(self) -> None:
         """Some words of what is filled."""
         p, rng = self.p, self.rng
-        side = Side(rng.integers(2))
+        side = Side(int(rng.integers(2)))
         some = min((p.a_depth, p.b_depth)[side] // 2, 16) * p.pes
         start = int(rng.integers(0, some // p.load)) * p.load
         count = int(rng.integers(1, min(some - start, 12) + 1))
         if self.chance(0.3):
             start += ((p.a_depth, p.b_depth)[side] * p.pes) - some
         after = self.machine.overtakes(side, start, count) or self.chance(0.2)
-        self.send(self.spoiled(self.words(Load(side=side, address=start, words=count, after=after))))
+        self.send(
+            self.spoiled(self.words(Load(side=side, address=start, words=count, after=after)))
+        )
 
     # -- dot products ---------------------------------------------------------------------------
 

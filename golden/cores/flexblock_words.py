@@ -50,8 +50,8 @@ def words(params: "Params", mode: int, side: int, codes: Ints, fields: Ints) -> 
     """
     size = codes.shape[-1]
     if mode == FB12:
-        flat = np.swapaxes(codes, 1, 2).reshape(-1, 2, size)
-        scales = np.swapaxes(fields, 1, 2).reshape(-1, 2)
+        flat: Ints = np.swapaxes(codes, 1, 2).reshape(-1, 2, size)
+        scales: Ints = np.swapaxes(fields, 1, 2).reshape(-1, 2)
     else:
         flat = codes.reshape(-1, size)
         scales = np.repeat(fields.reshape(-1, 1), 2, axis=1)

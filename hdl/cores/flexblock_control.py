@@ -5,7 +5,7 @@ RUN waits at its header until the one before has read its operands, so that what
 no second place.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -189,9 +189,7 @@ class Control(wiring.Component):
         most = [p.pe.beats(mode) - 1 for mode in range(3)]
         m.d.comb += [
             self.come.eq(part & moved.replicate(p.run_beats)),
-            self.group_most.eq(
-                Mux(self.mode[1], most[2], Mux(self.mode[0], most[1], most[0]))
-            ),
+            self.group_most.eq(Mux(self.mode[1], most[2], Mux(self.mode[0], most[1], most[0]))),
         ]
         if p.run_beats > 1:
             with m.If(accept):

@@ -1,7 +1,7 @@
 """Elements of multi-mode block floating point in lockstep, between two streams of packets.
 
-    i -> control -> banks of A, B -> elements -> collector -> o
-              \\-> sequencer -^
+    i -+-> control --> banks of A, B --> elements --> collector --> o
+       +-> sequencer ----+
 
 Banks are read a cycle before the elements take what they hold. A word of B goes to all elements
 through one multiplexer, or each element's own to it.
@@ -185,7 +185,5 @@ class FlexblockCore(StreamUnit):
             or_all([x & gate.replicate(len(x)) for x, gate in zip(own, chosen, strict=True)])
         )
         given = [Signal(len(x), name=f"given{i}") for i, x in enumerate(own)]
-        m.d.comb += [
-            y.eq(Mux(about.shared, common, x)) for x, y in zip(own, given, strict=True)
-        ]
+        m.d.comb += [y.eq(Mux(about.shared, common, x)) for x, y in zip(own, given, strict=True)]
         return given
