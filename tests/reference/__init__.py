@@ -54,6 +54,7 @@ UNMEASURED: tuple[str, ...] = (
     ),
     *("precision_control/e64", "precision_control/e4"),
     *("fused_mul/c1", "fused_mul/c9"),
+    *("flexblock_core/p2_n16", "flexblock_core/p4_n48"),
     *(f"bfp_pe/{point}" for point in ("n16_small", "n48", "n144", "fb24_n48", "fb24_n144")),
 )
 """Points that are not in `measures.json` yet."""
