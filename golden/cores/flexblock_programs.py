@@ -105,6 +105,6 @@ def _real(params: "Params", rng: np.random.Generator) -> list[list[Batch]]:
         for activations, weights in real_rows(rng, max(rows, 8)):
             left, right = (bf16_values(x).astype(np.float64) for x in (weights, activations))
             left = np.resize(left, (rows, left.shape[1]))
-            made, _ = product(p, mode, left[:, :512], right[:8, :512], size)
+            made, _ = product(p, mode, left[:, :256], right[:8, :256], size)
             programs.append(made)
     return programs

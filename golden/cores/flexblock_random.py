@@ -72,7 +72,7 @@ class Program:
         self.fill()
         well = host.packet(p, Run(mode=1, a=0, b=0, beats=2, group=1))
         load = self.words(Load(side=Side.B, address=0, words=2 * p.load, after=True))
-        bad = [self.illegal(kind) for kind in range(8)]
+        bad = [self.illegal(kind) for kind in range(9)]
         bad += [cut(well, count + 1) for count in range(p.run_beats)]
         bad += [self.longer(well), cut(load, 1), cut(load, 2), self.longer(load)]
         for part in bad:
