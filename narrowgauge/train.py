@@ -1,7 +1,7 @@
-"""Small nets trained with each batch normalisation, seed by seed.
+"""Small nets trained with each batch normalisation and precision of products, seed by seed.
 
-A task is one net with one norm and one seed; its result is kept by content, so that a run that was
-stopped goes on where it was.
+A task is one net with one norm, one precision and one seed; its result is kept by content, so that
+a run that was stopped goes on where it was.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,30 @@ from narrowgauge.language import sources
 if TYPE_CHECKING:
     from narrowgauge.golden.training.data import Images
 
-__all__ = ["NETS", "NORMS", "Report", "Request", "evaluate", "need_torch"]
+__all__ = [
+    "KEPT",
+    "NETS",
+    "NORMS",
+    "PRECISIONS",
+    "ROUNDINGS",
+    "Report",
+    "Request",
+    "evaluate",
+    "named",
+    "need_torch",
+]
 
 NETS = ("resnet", "mobilenet")
 NORMS = ("bn", "fp32", "fp10", "bfp4", "bfp8", "bfp16")
+PRECISIONS = ("fp32", "fb24", "fb16", "fb12", "mixed", "dynamic")
+KEPT = ("ends", "authors", "none")
+ROUNDINGS = ("rtz", "rne", "stochastic")
 """As `golden.training` has them, which takes torch to import."""
 
 _ARITHMETIC = (
     *(f"golden.training.{name}" for name in ("blocks", "data", "loop", "nets", "norm", "passes")),
+    *(f"golden.training.{name}" for name in ("groups", "layers", "precision", "products", "taps")),
+    "golden.precision",
     *(f"golden.units.{name}" for name in ("range_bn", "range_bn_layer", "range_bn_steps")),
     *(f"golden.units.{name}" for name in ("range_bn_gradient", "range_bn_passes", "window")),
     *("golden.formats.bfp", "golden.formats.vector"),
@@ -41,16 +57,18 @@ class Request:
 
     Parameters
     ----------
-    nets, norms : names of `NETS` and `NORMS`
+    nets, norms, precisions : names of `NETS`, `NORMS` and `PRECISIONS`; each with each
     data : `digits`, `fashion`, or a folder of MNIST's files
     seeds : how many, from 1
-    epochs, images, batch, rate, factor : as of `golden.training.loop.Plan`
+    epochs, images, batch, rate, factor, kept, rounding, ordered, interval, lower, upper : as of
+        `golden.training.loop.Plan`
     held : images from the end of the training set that are tested on in place of the test images,
         and not trained on; 0 is none
     """
 
     nets: Sequence[str] = NETS
     norms: Sequence[str] = NORMS
+    precisions: Sequence[str] = ("fp32",)
     data: str = "digits"
     seeds: int = 1
     epochs: int = 4
@@ -59,39 +77,71 @@ class Request:
     rate: float = 0.2
     factor: str = "bound"
     held: int = 0
+    kept: str = "ends"
+    rounding: str = "rtz"
+    ordered: bool = False
+    interval: int = 20
+    lower: float = 0.1
+    upper: float = 0.2
 
     def __post_init__(self) -> None:
-        for what, known in (("nets", NETS), ("norms", NORMS)):
+        for what, known in (("nets", NETS), ("norms", NORMS), ("precisions", PRECISIONS)):
             given = getattr(self, what)
             if not given:
                 raise UsageError(f"no {what[:-1]} was given")
             for name in given:
                 if name not in known:
                     raise UsageError(f"no {what[:-1]} {name!r}; {what}: {', '.join(known)}")
-        for what in ("seeds", "epochs", "images", "batch"):
+        for what in ("seeds", "epochs", "images", "batch", "interval"):
             value = getattr(self, what)
             if value is not None and value < 1:
                 raise UsageError(f"{what} must be at least 1, got {value}")
         if self.held < 0:
             raise UsageError(f"held must be at least 0, got {self.held}")
-        if self.factor not in FACTORS:
-            raise UsageError(f"factor must be one of {', '.join(FACTORS)}, got {self.factor!r}")
+        for what, names in (("factor", FACTORS), ("kept", KEPT), ("rounding", ROUNDINGS)):
+            value = getattr(self, what)
+            if value not in names:
+                raise UsageError(f"{what} must be one of {', '.join(names)}, got {value!r}")
+        if not 0 <= self.lower <= self.upper <= 1:
+            raise UsageError(
+                f"thresholds must be 0 <= lower <= upper <= 1, got {self.lower} and {self.upper}"
+            )
         if not 0 < self.rate < float("inf"):
             raise UsageError(f"rate must be above 0, got {self.rate}")
 
-    def plan(self, net: str, norm: str, seed: int) -> dict[str, Any]:
-        """The arguments of one `Plan`."""
-        kept = {name: getattr(self, name) for name in ("epochs", "images", "batch", "rate")}
-        # A run of `bn` serves all factors.
-        factor = {} if norm == "bn" else {"factor": self.factor}
-        return {"net": net, "norm": norm, "seed": seed, **kept, **factor}
+    def plan(self, net: str, norm: str, precision: str, seed: int) -> dict[str, Any]:
+        """The arguments of one `Plan`: a run serves all options that do not change it."""
+        given = ["epochs", "images", "batch", "rate"]
+        if norm != "bn":
+            given.append("factor")
+        if precision != "fp32":
+            given += self.of_precision(precision)
+        kept = {name: getattr(self, name) for name in given}
+        named = {} if precision == "fp32" else {"precision": precision}
+        return {"net": net, "norm": norm, "seed": seed, **named, **kept}
+
+    @staticmethod
+    def of_precision(precision: str) -> list[str]:
+        """The options that a precision other than FP32 has."""
+        thresholds = ["lower", "upper"] if precision == "dynamic" else []
+        return ["kept", "rounding", "ordered", "interval", *thresholds]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Norms and precisions that are trained."""
+        return [(norm, precision) for norm in self.norms for precision in self.precisions]
+
+
+def named(norm: str, precision: str) -> str:
+    """What a report calls the runs of a norm with a precision: `bn`, `bn+fb12`."""
+    return norm if precision == "fp32" else f"{norm}+{precision}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What `evaluate` found: what was asked, and each run as `golden.training.loop.train` has it.
 
-    `runs` is by net, by norm, and a list over the seeds.
+    `runs` is by net, by norm and precision as `named` has them, and a list over the seeds.
     """
 
     configuration: dict[str, Any]
@@ -104,6 +154,7 @@ class Report:
     def to_text(self) -> str:
         """A table: accuracy on the test images after the last epoch, and how far from `bn`."""
         rows = []
+        plus = any("+" in name for norms in self.runs.values() for name in norms)
         for net, norms in self.runs.items():
             for norm, runs in norms.items():
                 found = [100 * run["accuracy"][-1] for run in runs]
@@ -114,7 +165,7 @@ class Report:
                 else:
                     cells.append("")
                 rows.append(tuple(cells))
-        return table(("net", "norm", "accuracy %", "seeds", "over bn"), rows)
+        return table(("net", "run" if plus else "norm", "accuracy %", "seeds", "over bn"), rows)
 
 
 def train(data: str, held: int, plan: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +197,7 @@ def evaluate(
     jobs: int | None = None,
     progress: workers.Progress | None = None,
 ) -> Report:
-    """Train every net with every norm.
+    """Train every net with every norm and precision.
 
     `cache` holds results by content; `jobs` processes work at once, None is in this one;
     `progress` is told of each run that ends. Each run has one thread.
@@ -171,16 +222,16 @@ def evaluate(
     # Seeds last: a run that is stopped has whole tables of those before.
     for seed in range(1, request.seeds + 1):
         for net in request.nets:
-            for norm in request.norms:
-                plan = request.plan(net, norm, seed)
+            for norm, precision in request.pairs:
+                plan = request.plan(net, norm, precision, seed)
                 value = store.get({"training": plan, **shared})
                 if value is not None:
-                    found[net, norm, seed] = value
+                    found[net, named(norm, precision), seed] = value
                     continue
-                missing.append((net, norm, seed))
+                missing.append((net, norm, precision, seed))
                 tasks.append(
                     workers.Task(
-                        label=f"{net} with {norm}, seed {seed}",
+                        label=f"{net} with {named(norm, precision)}, seed {seed}",
                         function="narrowgauge.train:train",
                         arguments={"data": request.data, "held": request.held, "plan": plan},
                     )
@@ -188,9 +239,9 @@ def evaluate(
     for done, ended in enumerate(workers.each(tasks, jobs=jobs), start=1):
         if ended.error is not None:
             raise ended.error
-        key = missing[ended.index]
-        store.put({"training": request.plan(*key), **shared}, ended.value)
-        found[key] = ended.value
+        net, norm, precision, seed = missing[ended.index]
+        store.put({"training": request.plan(net, norm, precision, seed), **shared}, ended.value)
+        found[net, named(norm, precision), seed] = ended.value
         if progress is not None:
             progress(tasks[ended.index], done, len(tasks), ended.seconds)
     configuration = {
@@ -207,12 +258,15 @@ def evaluate(
         "torch": shared["torch"],
         "numpy": shared["numpy"],
     }
+    for precision in request.precisions:
+        if precision != "fp32":
+            configuration |= {k: getattr(request, k) for k in request.of_precision(precision)}
     return Report(
         configuration=configuration,
         runs={
             net: {
-                norm: [found[net, norm, seed] for seed in range(1, request.seeds + 1)]
-                for norm in request.norms
+                name: [found[net, name, seed] for seed in range(1, request.seeds + 1)]
+                for name in (named(*pair) for pair in request.pairs)
             }
             for net in request.nets
         },

