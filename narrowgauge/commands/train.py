@@ -114,7 +114,8 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
     sub.add_argument(
         "--plots", metavar="DIR",
-        help="write learning curves as training.svg and training.png (needs the extra report)",
+        help="write learning curves as training.svg and training.png, and the modes of dynamic "
+        "runs as precision.svg and precision.png (needs the extra report)",
     )  # fmt: skip
 
 
