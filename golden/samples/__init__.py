@@ -1,13 +1,15 @@
 """Real activations and weights, for stimuli that look like what a network computes.
 
-The one sample is SmolLM2-135M-Instruct on a short passage: the inputs of the QKV, FFN-up and
+The sample here is SmolLM2-135M-Instruct on a short passage: the inputs of the QKV, FFN-up and
 FFN-down projections of three layers, and some rows of those projections' weights, all as bf16
 codes. README.md here has the choice of layers and tokens and the statistics; `capture.py` makes
 the file anew.
 """
 
 import hashlib
+import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +26,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["DAMAGE", "Codes", "Sample", "digest", "load", "read"]
+__all__ = ["DAMAGE", "Codes", "Sample", "digest", "load", "read", "write"]
 
 Codes = npt.NDArray[np.uint16]
 
@@ -100,6 +103,18 @@ def read(path: Traversable) -> Sample:
         weights=MappingProxyType(weights),
         provenance=MappingProxyType(provenance),
     )
+
+
+def write(
+    path: Path, provenance: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Write arrays and facts, whole or not at all; equal ones give equal bytes with one zlib."""
+    text = json.dumps(dict(provenance), indent=1, sort_keys=True)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, provenance=np.array(text), **arrays)
+    aside = path.with_name(path.name + ".part")
+    aside.write_bytes(buffer.getvalue())
+    os.replace(aside, path)
 
 
 @cache

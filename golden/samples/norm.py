@@ -5,9 +5,7 @@ and 4 of the formats. `golden.training.capture` makes the file anew, README.md h
 """
 
 import hashlib
-import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.samples import DAMAGE
+from narrowgauge.golden.samples import DAMAGE, write
 
 __all__ = ["ARRAYS", "NormLayer", "digest", "load", "read", "save"]
 
@@ -110,13 +108,7 @@ def read(path: Traversable) -> NormLayer:
 
 def save(layer: NormLayer, path: Path) -> None:
     """Write a layer, whole or not at all; equal layers give equal bytes with one zlib."""
-    text = json.dumps(dict(layer.provenance), indent=1, sort_keys=True)
-    arrays = {name: getattr(layer, name) for name in ARRAYS}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, provenance=np.array(text), **arrays)
-    aside = path.with_name(path.name + ".part")
-    aside.write_bytes(buffer.getvalue())
-    os.replace(aside, path)
+    write(path, layer.provenance, {name: getattr(layer, name) for name in ARRAYS})
 
 
 @cache

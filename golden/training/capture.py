@@ -8,7 +8,7 @@ and so gives other codes that look alike; with the same ones the file is the sam
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from narrowgauge.golden.training.loop import Plan, train
 from narrowgauge.golden.training.nets import middle
 from narrowgauge.golden.units.range_bn import FP10
 
-__all__ = ["PLAN", "capture", "main"]
+__all__ = ["PLAN", "capture", "command", "main"]
 
 PLAN = Plan(net="mobilenet", norm="bfp4", seed=1, epochs=1, batch=256, rate=0.3)
 POSITIONS, CHANNELS = 2048, 16
@@ -107,20 +107,28 @@ def capture(plan: Plan = PLAN, data: Images | None = None, positions: int = POSI
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="capture", description=(__doc__ or "").split("\n")[0])
+def command(
+    prog: str, what: str, make: Callable[[Path], None], arguments: Sequence[str] | None
+) -> int:
+    """A command line that makes a file; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=prog, description=what)
     parser.add_argument("--output", type=Path, metavar="FILE", required=True, help="an .npz")
     path = parser.parse_args(arguments).output
     try:
         if not path.parent.is_dir():
             raise UsageError(f"no folder {path.parent}")
-        save(capture(), path)
+        make(path)
         print(f"{path}: {path.stat().st_size} bytes", file=sys.stderr)
     except (NarrowgaugeError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code if isinstance(error, NarrowgaugeError) else UsageError.exit_code
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    what = "Make the captured layer anew."
+    return command("capture", what, lambda path: save(capture(), path), arguments)
 
 
 if __name__ == "__main__":
