@@ -36,7 +36,7 @@ __all__ = [
 
 NETS = ("resnet", "mobilenet")
 NORMS = ("bn", "fp32", "fp10", "bfp4", "bfp8", "bfp16")
-PRECISIONS = ("fp32", "fb24", "fb16", "fb12", "mixed", "dynamic")
+PRECISIONS = ("fp32", "fb24", "fb16", "fb12", "mixed", "mixed_dw", "dynamic")
 KEPT = ("ends", "authors", "none")
 ROUNDINGS = ("rtz", "rne", "stochastic")
 """As `golden.training` has them, which takes torch to import."""

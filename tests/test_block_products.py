@@ -281,11 +281,15 @@ def test_what_stays_in_fp32() -> None:
 
 
 def test_modes_are_those_of_the_setting() -> None:
-    precision = replace_products(make("resnet"), "mixed")
-    assert [entry.mode for entry in precision.flat] == [0, 2, 0] * 5
-    for setting, mode in (("fb24", 2), ("fb16", 1), ("fb12", 0)):
+    for setting, modes in (
+        ("fb24", [2, 2, 2]),
+        ("fb16", [1, 1, 1]),
+        ("fb12", [0, 0, 0]),
+        ("mixed", [0, 2, 0]),
+        ("mixed_dw", [0, 0, 2]),
+    ):
         made = replace_products(make("resnet"), setting)
-        assert {entry.mode for entry in made.flat} == {mode}
+        assert [entry.mode for entry in made.flat] == modes * 5
 
 
 def test_precision_follows_what_is_lost() -> None:
@@ -350,7 +354,7 @@ def test_bad_layers() -> None:
         layer(torch.zeros(1, 8, 5, 5, dtype=torch.float64))
     with pytest.raises(UsageError, match=r"x must be \(\.\.\., 4\), got \(2, 3\)"):
         BlockLinear(4, 4)(torch.zeros(2, 3))
-    with pytest.raises(UsageError, match="rounding must be one of rtz, rne, stochastic, got "):
+    with pytest.raises(UsageError, match="rounding must be one of rtz, rne, stochastic, got 'rna'"):
         Arithmetic(rounding=Rounding.RNA)
     with pytest.raises(UsageError, match=r"groups must be three sizes, got \(4, 4\)"):
         Arithmetic(groups=(4, 4))  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, bars: data.Images) -> list[dict[str
     ("changed", "message"),
     [
         ({"precisions": ("fb8",)}, "no precision 'fb8'; precisions: fp32, fb24, fb16, fb12, mixed, "
-         "dynamic"),
+         "mixed_dw, dynamic"),
         ({"precisions": ()}, "no precision was given"),
         ({"kept": "all"}, "kept must be one of ends, authors, none, got 'all'"),
         ({"rounding": "rna"}, "rounding must be one of rtz, rne, stochastic, got 'rna'"),

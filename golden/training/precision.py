@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | `fb24`, `fb16`, `fb12` | so | so | so |
 | `mixed` | FB12 | FB24 | FB12 |
+| `mixed_dw` | FB12 | FB12 | FB24 |
 | `dynamic` | | | one step up or down an interval, by `golden.precision` |
 
 A pass of a layer is an entry of the controller; both operands have its mode and are reported to it.
@@ -32,6 +33,7 @@ SETTINGS: dict[str, tuple[int, int, int] | None] = {
     "fb16": (1, 1, 1),
     "fb12": (0, 0, 0),
     "mixed": (0, 2, 0),
+    "mixed_dw": (0, 0, 2),
     "dynamic": None,
 }
 """Modes of forward, dX and dW; None is the controller's."""
@@ -60,7 +62,9 @@ class Arithmetic:
     def __post_init__(self) -> None:
         known = (Rounding.RTZ, Rounding.RNE, Rounding.STOCHASTIC)
         if self.rounding not in known:
-            raise UsageError(f"rounding must be one of {', '.join(known)}, got {self.rounding!r}")
+            raise UsageError(
+                f"rounding must be one of {', '.join(known)}, got {str(self.rounding)!r}"
+            )
         if len(self.groups) != len(_BITS):
             raise UsageError(f"groups must be three sizes, got {self.groups}")
         for mode in range(len(_BITS)):

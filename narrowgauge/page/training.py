@@ -24,6 +24,7 @@ PRECISIONS = {
     "fb16": "FB16",
     "fb12": "FB12",
     "mixed": "FB12, dX in FB24",
+    "mixed_dw": "FB12, dW in FB24",
     "dynamic": "dynamic precision",
 }
 """The precisions in words."""
