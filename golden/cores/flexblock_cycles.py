@@ -15,7 +15,7 @@ from narrowgauge.golden.errors import UsageError
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.flexblock_core import Params
 
-__all__ = ["ORDERS", "RUNS", "cycles"]
+__all__ = ["ORDERS", "RUNS", "Clock", "cycles"]
 
 ORDERS = 8
 """Answers that are under way when the next header is taken."""
@@ -33,7 +33,7 @@ def cycles(params: "Params", commands: Sequence[Load | Run]) -> int:
     Commands that end with status 0 or 2, in a core that is idle. A LOAD with a count of 0 or a RUN
     with one is a `UsageError`.
     """
-    clock = _Clock(params)
+    clock = Clock(params)
     for command in commands:
         if isinstance(command, Load):
             clock.load(command)
@@ -115,7 +115,7 @@ class _Elements:
 
 
 @dataclass
-class _Clock:
+class Clock:
     """A core's time.
 
     Parameters
