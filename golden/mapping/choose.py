@@ -53,10 +53,11 @@ class Mapper:
     Parameters
     ----------
     params : of the core
+    private : whether elements may read a B of their own
     """
 
-    def __init__(self, params: "Params") -> None:
-        self.params = params
+    def __init__(self, params: "Params", *, private: bool = True) -> None:
+        self.params, self._private = params, private
         self._timer = Timer(params)
         self._plans: dict[tuple[Problem, int, int], tuple[Cost, Plan] | None] = {}
         self._passes: dict[tuple[Layer, str, int], tuple[Choice, Cost]] = {}
@@ -113,7 +114,11 @@ class Mapper:
     def _best(self, problem: Problem, mode: int, run_mode: int) -> tuple[Cost, Plan] | None:
         key = problem, mode, run_mode
         if key not in self._plans:
-            made = plans(self.params, problem, mode, run_mode)
+            made = (
+                plan
+                for plan in plans(self.params, problem, mode, run_mode)
+                if self._private or plan.shared
+            )
             rated = ((estimate(self.params, plan), n, plan) for n, plan in enumerate(made))
             listed = heapq.nsmallest(_TRIED, rated, key=lambda each: each[:2])
             tried = [(predict(self._timer, (plan,)), plan) for _, _, plan in listed]

@@ -6,6 +6,7 @@ from narrowgauge.commands import (
     energy,
     gates,
     layer,
+    map,
     mutate,
     perplexity,
     prove,
@@ -23,7 +24,7 @@ _BY_NAME = {
     command.name: command
     for module in (
         *(basic, synth, gates, timing, energy, prove, mutate, sweep),
-        *(perplexity, layer, sensitivity, train, attack, report),
+        *(perplexity, layer, sensitivity, train, attack, map, report),
     )
     for command in module.COMMANDS
 }
@@ -32,7 +33,7 @@ COMMANDS = tuple(
     _BY_NAME[name]
     for name in (
         *("list", "generate", "verify", "synth", "gates", "timing", "energy", "prove", "mutate"),
-        *("flow", "sweep", "perplexity", "layer", "sensitivity", "train", "attack", "report"),
+        *("flow", "sweep", "perplexity", "layer", "sensitivity", "train", "attack", "map", "report"),
         *("vectors", "doctor"),
     )
 )
