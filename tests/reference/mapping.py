@@ -1,0 +1,282 @@
+"""The tracked mappings, mapping.json, and the tables of docs/mapping.md made from them.
+
+`python -m tests.reference.mapping maps` maps the nets (minutes), `costs` synthesises and measures
+the elements (tens of minutes, kept in build/cache), `render` writes the page.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from narrowgauge.console import Console, markdown
+from narrowgauge.golden.mapping.choose import MODES, Mapper
+from narrowgauge.golden.mapping.layers import PASSES
+from narrowgauge.golden.mapping.nets import NETS
+from narrowgauge.mapping import CORE, Report, Request, evaluate, geometric
+
+__all__ = ["BEGIN", "DATA", "END", "NIBBLES", "PAGE", "load", "maps", "reduce", "render"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DATA = Path(__file__).with_name("mapping.json")
+PAGE = ROOT / "docs" / "mapping.md"
+BEGIN, END = "<!-- mapping:begin -->", "<!-- mapping:end -->"
+NIBBLES = (16, 32, 48, 64, 144)
+CHOSEN = str(CORE["nibbles"])
+RIVAL = "bf16_dot/l32"
+KINDS = ("first", "conv", "pointwise", "depthwise", "fc", "attention")
+
+Data = dict[str, Any]
+
+
+def load() -> Data:
+    """The tracked figures."""
+    data: Data = json.loads(DATA.read_text(encoding="utf-8"))
+    return data
+
+
+def reduce(report: Report) -> Data:
+    """By mode, pass and type of layer: layers, cycles, MACs, and what is used of what is possible
+    (geometric mean, least, of all MACs); and bits.
+    """
+    made: Data = {}
+    for row in report.rows:
+        made.setdefault(row["mode"], {}).setdefault(row["pass"], {}).setdefault(
+            row["kind"], []
+        ).append(row)
+    for passes in made.values():
+        for kinds in passes.values():
+            for kind, rows in kinds.items():
+                used = [row["utilisation"] for row in rows]
+                macs = sum(row["macs"] for row in rows)
+                kinds[kind] = [
+                    len(rows),
+                    sum(row["cycles"] for row in rows),
+                    macs,
+                    round(geometric(used), 4),
+                    round(min(used), 4),
+                    sum(row["bits"] for row in rows),
+                ]
+    return made
+
+
+def maps() -> Data:
+    """All nets, on cores of all sizes; and of the chosen size with one B for all elements."""
+    console = Console()
+    made: Data = {"nibbles": {}, "shared": {}}
+    for name, nibbles, shared in (
+        *(("nibbles", n, False) for n in NIBBLES),
+        ("shared", CORE["nibbles"], True),
+    ):
+        core = {"nibbles": nibbles}
+        mapper = Mapper(Request(core=core).params, private=not shared)
+        found = {}
+        for net in NETS:
+            console.line(f"{net} nibbles={nibbles} shared={shared}")
+            found[net] = reduce(evaluate(Request(net=net, core=core, shared=shared), mapper=mapper))
+        if shared:
+            made["shared"] = found
+        else:
+            made["nibbles"][str(nibbles)] = found
+    return made
+
+
+def _sum(kinds: Data, index: int) -> int:
+    return sum(values[index] for values in kinds.values())
+
+
+def step(nets: Data, net: str, mode: str, index: int = 1) -> int:
+    """Cycles (1), MACs (2) or bits (5) of a step of training."""
+    return sum(_sum(kinds, index) for kinds in nets[net][mode].values())
+
+
+def mean(groups: Iterable[list[Any]]) -> float:
+    """Geometric mean of the layers of some groups."""
+    listed = list(groups)
+    return geometric(g for group in listed for g in [group[3]] * group[0])
+
+
+def peak(nibbles: int, mode: str) -> int:
+    """MACs a cycle of all elements."""
+    each = {"fb12": nibbles, "fb16": nibbles // 4, "fb24": nibbles // 16}[mode]
+    return int(CORE["pes"]) * each
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _used(nets: Data) -> str:
+    """Utilisation by net, pass, mode and type."""
+    rows = []
+    for net in NETS:
+        for direction in PASSES:
+            for mode in MODES:
+                kinds = nets[net][mode][direction]
+                cells = [
+                    f"{_percent(kinds[k][3])} ({_percent(kinds[k][4])})" if k in kinds else ""
+                    for k in KINDS
+                ]
+                all_of = _sum(kinds, 2) / (_sum(kinds, 1) * peak(int(CHOSEN), mode))
+                rows.append(
+                    [net, direction, mode, *cells, _percent(mean(kinds.values())), _percent(all_of)]
+                )
+    head = ["net", "pass", "mode", *KINDS, "geometric mean", "of all MACs"]
+    return markdown(head, rows)
+
+
+def _sizes(data: Data) -> str:
+    """The choice of multipliers of an element."""
+    rows = []
+    for nibbles in NIBBLES:
+        nets = data["nibbles"][str(nibbles)]
+        area = data["costs"]["area"].get(f"three_{nibbles}")
+        cells = []
+        for mode in MODES:
+            groups = [g for net in NETS for kinds in nets[net][mode].values() for g in kinds.values()]
+            cells.append(_percent(mean(groups)))
+        for mode in MODES:
+            done = geometric(step(nets, net, mode, 2) / step(nets, net, mode) for net in NETS)
+            cells.append(f"{1000 * done / (CORE['pes'] * area):.2f}" if area else "")
+        rows.append([f"{nibbles}", f"{area:.0f}" if area else "", *cells])
+    head = ["nibbles", "GE", *(f"{m} %" for m in MODES), *(f"{m} MACs / cycle / kGE" for m in MODES)]
+    return markdown(head, rows)
+
+
+def ratios(data: Data) -> dict[str, dict[str, dict[str, float]]]:
+    """Speed and energy over the baselines, by baseline, by what is equal, by mode and net."""
+    nets, costs = data["nibbles"][CHOSEN], data["costs"]
+    area, pj = costs["area"], costs.get("energy", {})
+    own = area[f"three_{CHOSEN}"]
+    lanes = int(CHOSEN) // 4
+    made: dict[str, dict[str, dict[str, float]]] = {}
+    for name in ("fb24", "bf16", "shared"):
+        for equal in ("multipliers", "area", "energy"):
+            found = made.setdefault(f"{name} {equal}", {})
+            for mode in MODES:
+                for net in NETS:
+                    cycles = step(nets, net, mode)
+                    if equal == "energy":
+                        if not pj:
+                            continue
+                        mine = pj[f"three_{mode}"] * cycles * CORE["pes"]
+                        if name == "fb24":
+                            value = pj["fb24"] * step(nets, net, "fb24") * CORE["pes"] / mine
+                        elif name == "bf16":
+                            value = pj["bf16_mac"] * step(nets, net, mode, 2) / mine
+                        else:
+                            value = step(data["shared"], net, mode) / cycles
+                    else:
+                        rival = {
+                            "fb24": (step(nets, net, "fb24"), area[f"fb24_{CHOSEN}"] / own),
+                            # A product of 8 x 8 bits is four of 4 x 4.
+                            "bf16": (step(nets, net, "fb16"), lanes * area["bf16_lane"] / own),
+                            "shared": (step(data["shared"], net, mode), 1.0),
+                        }[name]
+                        value = rival[0] / cycles * (rival[1] if equal == "area" else 1)
+                    found.setdefault(mode, {})[net] = value
+    return made
+
+
+_LABELS = {
+    "fb24": "FB24 alone",
+    "bf16": "bf16, FP32 sums",
+    "shared": "three modes, one B for all",
+}
+
+
+def _compared(data: Data) -> str:
+    rows = []
+    for key, modes in ratios(data).items():
+        name, equal = key.split()
+        for mode, by_net in modes.items():
+            values = [by_net[net] for net in NETS]
+            what = {"multipliers": "speed", "area": "speed", "energy": "energy"}[equal]
+            rows.append([
+                _LABELS[name], what, equal if what == "speed" else "logic", mode,
+                *(f"{value:.2f}" for value in values), f"{geometric(values):.2f}",
+            ])  # fmt: skip
+    return markdown(["against", "ratio of", "equal", "mode", *NETS, "mean"], rows)
+
+
+def _costs(data: Data) -> str:
+    costs = data["costs"]
+    area, pj = costs["area"], costs.get("energy", {})
+    rows = [
+        ["three modes", f"{area[f'three_{CHOSEN}']:.0f}",
+         " / ".join(f"{pj[f'three_{m}']:.1f}" for m in MODES) if pj else "",
+         " / ".join(
+             f"{pj[f'three_{m}'] * CORE['pes'] / peak(int(CHOSEN), m):.2f}" for m in MODES
+         ) if pj else ""],
+        ["FB24 alone", f"{area[f'fb24_{CHOSEN}']:.0f}", f"{pj['fb24']:.1f}" if pj else "",
+         f"{pj['fb24'] * 16 / int(CHOSEN):.2f}" if pj else ""],
+        [f"bf16, a lane of `{RIVAL}`", f"{area['bf16_lane']:.0f}", "",
+         f"{pj['bf16_mac']:.2f}" if pj else ""],
+    ]  # fmt: skip
+    return markdown(["element", "GE", "pJ a cycle", "pJ a MAC"], rows)
+
+
+def _traffic(nets: Data) -> str:
+    rows = [
+        [net, *(f"{step(nets, net, mode, 5) / 8e9:.2f}" for mode in MODES),
+         *(f"{step(nets, net, mode, 5) / step(nets, net, mode, 2):.3f}" for mode in MODES)]
+        for net in NETS
+    ]  # fmt: skip
+    head = ["net", *(f"{m} GB" for m in MODES), *(f"{m} bits a MAC" for m in MODES)]
+    return markdown(head, rows)
+
+
+def render(data: Data, page: str) -> str:
+    """The page with its tables."""
+    before, _, rest = page.partition(BEGIN)
+    nets = data["nibbles"][CHOSEN]
+    told = " ".join(f"{name}={value}" for name, value in CORE.items())
+    every = [
+        g for net in NETS for passes in nets[net].values() for kinds in passes.values()
+        for g in kinds.values()
+    ]  # fmt: skip
+    rest_of = [
+        group
+        for net in NETS for passes in nets[net].values() for kinds in passes.values()
+        for kind, group in kinds.items() if kind != "depthwise"
+    ]  # fmt: skip
+    parts = [
+        f"`{told}`, batch 64. Geometric mean over the layers of a type (the least of them), in "
+        "percent of the products that the mode could make.",
+        _used(nets),
+        f"All nets, passes and modes: {_percent(mean(every))} %; without depthwise layers "
+        f"{_percent(mean(rest_of))} %.",
+        "Multipliers of an element: geometric mean of all layers and passes, area of an element, "
+        "and what a step of training makes of it.",
+        _sizes(data),
+        "Elements of the comparison, `nibbles` = " + CHOSEN + ":",
+        _costs(data),
+        "A step of training against the same step on the other arrays; above 1 this is faster, or "
+        "takes less energy.",
+        _compared(data),
+        "Words and results through the ports in a step:",
+        _traffic(nets),
+    ]
+    tables = "\n\n".join(parts)
+    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
+
+
+def main(what: str) -> None:
+    """Take one part anew, and write the page."""
+    data = load() if DATA.exists() else {}
+    if what == "maps":
+        data |= maps()
+    elif what == "costs":
+        from tests.reference.mapping_costs import costs
+
+        data["costs"] = costs()
+    elif what != "render":
+        raise SystemExit(__doc__)
+    DATA.write_text(json.dumps(data, sort_keys=True) + "\n", encoding="utf-8")
+    if "nibbles" in data and "costs" in data:
+        PAGE.write_text(render(data, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2] or [""])

@@ -1,0 +1,70 @@
+"""Areas and energies of what docs/mapping.md compares, measured or from other tracked figures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrowgauge import api, energy, tasks
+from narrowgauge.synth.energy_record import Work
+from tests.reference import load as flow
+from tests.reference.mapping import CHOSEN, NIBBLES, RIVAL
+
+__all__ = ["costs"]
+
+CACHE = Path(__file__).resolve().parent.parent.parent / "build" / "cache"
+MEASURES = Path(__file__).with_name("measures.json")
+
+
+def _area(name: str, nibbles: int) -> tuple[float, float]:
+    """GE, and the delay in ps of the netlist for speed."""
+    record = api.synthesize(name, overrides={"nibbles": nibbles}, cache=CACHE)[0]
+    return round(record.ge, 1), round(record.delay_ps)
+
+
+def _beats(name: str, nibbles: int, modes: tuple[int, ...]) -> tuple[dict[int, float], Any]:
+    """pJ a beat of captured tensors in each mode, without glitches; and the last record."""
+    point = tasks.find(name, {"nibbles": nibbles})
+    subject = energy.subject(point, "nangate45", CACHE, "speed", None)
+    batch = point.entry.golden.vectors(point.params, "real", 1)
+    found, record = {}, None
+    for mode in modes:
+        picked = batch
+        if "mode" in batch:
+            chosen = batch["mode"] == mode
+            picked = {name: values[chosen] for name, values in batch.items()}
+        ends = np.flatnonzero(picked["last"]) + 1
+        sent = energy.beats(point, picked, ends)
+        work = Work(beats=sent, warm_up=64, every=1)
+        record = subject.record(work, glitch=False, seed=1)
+        found[mode] = round(record["zero_delay"]["pj_per_op"], 3)
+    return found, record
+
+
+def costs() -> dict[str, Any]:
+    """`area` in GE, `delay` in ps, `energy` in pJ a beat, or a MAC of bf16; `split` in GE."""
+    area: dict[str, float] = {}
+    delay: dict[str, float] = {}
+    for nibbles in NIBBLES:
+        key = f"three_{nibbles}"
+        area[key], delay[key] = _area("bfp_pe/n48", nibbles)
+    key = f"fb24_{CHOSEN}"
+    area[key], delay[key] = _area("bfp_pe/fb24_n48", int(CHOSEN))
+    point = next(p for p in flow()["points"] if p["name"] == RIVAL)
+    area["bf16_lane"], delay["bf16_lane"] = round(point["ge"] / point["macs"], 1), point["delay_ps"]
+    three, record = _beats("bfp_pe/n48", int(CHOSEN), (0, 1, 2))
+    alone, _ = _beats("bfp_pe/fb24_n48", int(CHOSEN), (2,))
+    measured = json.loads(MEASURES.read_text(encoding="utf-8"))["points"]
+    pj: dict[str, float] = {f"three_{m}": three[i] for i, m in enumerate(("fb12", "fb16", "fb24"))}
+    pj["fb24"] = alone[2]
+    pj["bf16_mac"] = _rival(measured)
+    split = {part["path"]: round(part["ge"]) for part in record["split"]}
+    return {"area": area, "delay": delay, "energy": pj, "split": split}
+
+
+def _rival(measured: Any) -> float:
+    """pJ a MAC of bf16 on captured tensors, without glitches."""
+    point = next(point for point in measured if point["name"] == RIVAL)
+    real = point["energy"]["real"]
+    return round(real["zero_delay"] / real["macs"], 3)
