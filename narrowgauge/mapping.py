@@ -16,9 +16,8 @@ __all__ = ["CORE", "Report", "Request", "evaluate", "geometric", "traced"]
 
 CORE = {
     "pes": 16, "nibbles": 32, "a_depth": 1024, "b_depth": 2048, "sums": 1024,
-    "load": 16, "results": 16,
 }  # fmt: skip
-"""Parameters of the core that are not its own defaults."""
+"""Parameters of the core that are not its own defaults; `load` and `results` are as `pes`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +44,12 @@ class Request:
     shared: bool = False
 
     def __post_init__(self) -> None:
-        for what, known in (("modes", MODES), ("passes", PASSES)):
-            given = getattr(self, what)
+        for one, given, known in (("mode", self.modes, MODES), ("pass", self.passes, PASSES)):
             if not given:
-                raise UsageError(f"no {what[:-1]} was given")
+                raise UsageError(f"no {one} was given")
             for name in given:
                 if name not in known:
-                    raise UsageError(f"no {what[:-1]} {name!r}; {what}: {', '.join(known)}")
+                    raise UsageError(f"no {one} {name!r}, but {', '.join(known)}")
         if self.batch < 1:
             raise UsageError(f"batch must be at least 1, got {self.batch}")
         _ = self.params, self.table
@@ -63,7 +61,8 @@ class Request:
         for name in self.core:
             if name not in names:
                 raise UsageError(f"flexblock_core has no parameter {name!r}: {', '.join(names)}")
-        return Params(**(CORE | self.core))
+        made = CORE | self.core
+        return Params(**({"load": made["pes"], "results": made["pes"]} | made))
 
     @property
     def table(self) -> list[Layer]:

@@ -20,6 +20,9 @@ __all__ = ["Buffer", "Nest", "Step", "steps"]
 
 Key = tuple[int, ...]
 
+_SLOTS = 64
+"""Of a side, at most: what is followed before a loop repeats."""
+
 
 @dataclass
 class Buffer:
@@ -125,7 +128,7 @@ class Nest:
         rooms = (p.a_depth, p.b_depth * (p.pes if self.plan.shared else 1))
         made = []
         for room, size, depends in zip(rooms, self.sizes, self.depends, strict=True):
-            most = max(1, room // size)
+            most = max(1, min(_SLOTS, room // size))
             useful, foot = 2, 1
             for count, depend in zip(reversed(self.counts), reversed(depends), strict=True):
                 if depend:

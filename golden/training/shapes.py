@@ -34,19 +34,17 @@ class _Recorder(TorchDispatchMode):
         count = self._times[name] = self._times.get(name, 0) + 1
         return name if count == 1 else f"{name}#{count}"
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
         packet = func.overloadpacket
         if packet is _ATEN.convolution:
             self._convolution(*args[:9])
         elif packet in (_ATEN.mm, _ATEN.addmm):
             left, right = args[-2:]
-            self.layers.append(linear(self._name(), *left.shape, right.shape[1]))
+            self.layers.append(linear(self._name(), left.shape[0], left.shape[1], right.shape[1]))
         elif packet in (_ATEN.bmm, _ATEN.baddbmm):
             left, right = args[-2:]
-            self._product(left.shape[0], *left.shape[1:], right.shape[2])
+            self._product(left.shape[0], left.shape[1], left.shape[2], right.shape[2])
         elif "scaled_dot_product" in str(packet):
             query, key, value = args[:3]
             count, (rows, inner) = query.shape[:-2].numel(), query.shape[-2:]

@@ -33,7 +33,17 @@ COMMANDS = tuple(
     _BY_NAME[name]
     for name in (
         *("list", "generate", "verify", "synth", "gates", "timing", "energy", "prove", "mutate"),
-        *("flow", "sweep", "perplexity", "layer", "sensitivity", "train", "attack", "map", "report"),
+        *(
+            "flow",
+            "sweep",
+            "perplexity",
+            "layer",
+            "sensitivity",
+            "train",
+            "attack",
+            "map",
+            "report",
+        ),
         *("vectors", "doctor"),
     )
 )

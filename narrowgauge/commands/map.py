@@ -60,7 +60,8 @@ def _map_options(sub: argparse.ArgumentParser) -> None:
     told = " ".join(f"{name}={value}" for name, value in CORE.items())
     sub.add_argument(
         "--set", action=Set, default={}, metavar="NAME=VALUE", dest="overrides",
-        help=f"replace a parameter of flexblock_core, here {told}; may be given again",
+        help=f"replace a parameter of flexblock_core, here {told}, load and results as pes; "
+        "may be given again",
     )  # fmt: skip
     sub.add_argument(
         "--shared", action="store_true", help="all elements read the same words of B, always"

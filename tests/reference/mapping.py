@@ -65,10 +65,7 @@ def maps() -> Data:
     """All nets, on cores of all sizes; and of the chosen size with one B for all elements."""
     console = Console()
     made: Data = {"nibbles": {}, "shared": {}}
-    for name, nibbles, shared in (
-        *(("nibbles", n, False) for n in NIBBLES),
-        ("shared", CORE["nibbles"], True),
-    ):
+    for nibbles, shared in (*((n, False) for n in NIBBLES), (CORE["nibbles"], True)):
         core = {"nibbles": nibbles}
         mapper = Mapper(Request(core=core).params, private=not shared)
         found = {}
@@ -134,13 +131,20 @@ def _sizes(data: Data) -> str:
         area = data["costs"]["area"].get(f"three_{nibbles}")
         cells = []
         for mode in MODES:
-            groups = [g for net in NETS for kinds in nets[net][mode].values() for g in kinds.values()]
+            groups = [
+                g for net in NETS for kinds in nets[net][mode].values() for g in kinds.values()
+            ]
             cells.append(_percent(mean(groups)))
         for mode in MODES:
             done = geometric(step(nets, net, mode, 2) / step(nets, net, mode) for net in NETS)
             cells.append(f"{1000 * done / (CORE['pes'] * area):.2f}" if area else "")
         rows.append([f"{nibbles}", f"{area:.0f}" if area else "", *cells])
-    head = ["nibbles", "GE", *(f"{m} %" for m in MODES), *(f"{m} MACs / cycle / kGE" for m in MODES)]
+    head = [
+        "nibbles",
+        "GE",
+        *(f"{m} %" for m in MODES),
+        *(f"{m} MACs / cycle / kGE" for m in MODES),
+    ]
     return markdown(head, rows)
 
 
@@ -232,6 +236,7 @@ def render(data: Data, page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     nets = data["nibbles"][CHOSEN]
     told = " ".join(f"{name}={value}" for name, value in CORE.items())
+    told += f" load={CORE['pes']} results={CORE['pes']}"
     every = [
         g for net in NETS for passes in nets[net].values() for kinds in passes.values()
         for g in kinds.values()

@@ -24,7 +24,7 @@ def _area(name: str, nibbles: int) -> tuple[float, float]:
 
 
 def _beats(name: str, nibbles: int, modes: tuple[int, ...]) -> tuple[dict[int, float], Any]:
-    """pJ a beat of captured tensors in each mode, without glitches; and the last record."""
+    """Energy of a beat of captured tensors in pJ by mode, without glitches; the last record."""
     point = tasks.find(name, {"nibbles": nibbles})
     subject = energy.subject(point, "nangate45", CACHE, "speed", None)
     batch = point.entry.golden.vectors(point.params, "real", 1)
@@ -64,7 +64,7 @@ def costs() -> dict[str, Any]:
 
 
 def _rival(measured: Any) -> float:
-    """pJ a MAC of bf16 on captured tensors, without glitches."""
+    """Energy of a MAC of bf16 in pJ on captured tensors, without glitches."""
     point = next(point for point in measured if point["name"] == RIVAL)
     real = point["energy"]["real"]
     return round(real["zero_delay"] / real["macs"], 3)
