@@ -1,4 +1,4 @@
-"""Programs for `flexblock_core`: LOADs and RUNs of any kind, errors, and products of real tensors.
+"""Programs for `flexblock_core`: LOADs and RUNs of any kind, errors, and layers of real tensors.
 
 A program begins with the words that it may read, so that its answers depend on nothing before it.
 """
@@ -12,11 +12,10 @@ from narrowgauge.golden.cores import flexblock_packets as host
 from narrowgauge.golden.cores import packets
 from narrowgauge.golden.cores.flexblock_packets import Load, Run, Side
 from narrowgauge.golden.cores.flexblock_random import Program
+from narrowgauge.golden.cores.flexblock_real import captured
 from narrowgauge.golden.cores.flexblock_words import encoded, interleaved, words
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.formats import bf16_values
 from narrowgauge.golden.payload import Batch
-from narrowgauge.golden.units.stimuli import real_rows
 
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.flexblock_core import Params
@@ -32,7 +31,7 @@ def make(params: "Params", level: str, seed: int) -> list[Batch]:
         raise UsageError(f"level must be smoke, full or real, got {level!r}")
     rng = np.random.default_rng(seed)
     if level == "real":
-        programs = _real(params, rng)
+        programs = _real(params)
     else:
         programs = [Program(params, rng).tour()]
         total = 0
@@ -96,15 +95,6 @@ def product(
     return parts, runs
 
 
-def _real(params: "Params", rng: np.random.Generator) -> list[list[Batch]]:
-    """Captured activations times weights in each mode, pieces added up."""
-    p = params
-    programs = []
-    for mode, size in enumerate(p.pe.sizes):
-        rows = p.pes * (2 if mode == 0 else 1)
-        for activations, weights in real_rows(rng, max(rows, 8)):
-            left, right = (bf16_values(x).astype(np.float64) for x in (weights, activations))
-            left = np.resize(left, (rows, left.shape[1]))
-            made, _ = product(p, mode, left[:, :256], right[:8, :256], size)
-            programs.append(made)
-    return programs
+def _real(params: "Params") -> list[list[Batch]]:
+    """Every pass of captured layers in every mode: a program, for they differ in length."""
+    return [[packet for each in captured(params) for packet in each.packets(params)]]

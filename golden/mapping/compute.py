@@ -61,17 +61,20 @@ def programs(
     left: Floats,
     right: Floats,
     rounding: Rounding = Rounding.RTZ,
+    *,
+    wait: bool = False,
 ) -> Iterator[tuple[Part, Plan, Step, list[Batch]]]:
     """The packets of a pass, RUN by RUN, with what they are of.
 
     Parameters
     ----------
     left, right : float32, as `passes.Part` names them
+    wait : whether a RUN of something else may still read the banks
     """
     found = parts(layer, direction, shift=choice.shift)
     for number, (part, plan) in enumerate(zip(found, choice.plans, strict=True)):
         data = _operands(params, part, plan, choice.mode, (left, right), rounding)
-        for step in steps(params, plan, wait=number > 0):
+        for step in steps(params, plan, wait=wait or number > 0):
             made = [
                 packets.packet(
                     params,
