@@ -109,6 +109,29 @@ def test_long_runs_repeat() -> None:
     assert spent[1] - spent[0] == 11 * 4 + 4 * P.steps
 
 
+# As the page has them: mode, beats, beats of a group, cycles a column.
+PACE = [
+    (2, 18, 18, (18, 18, 18)),
+    (1, 7, 3, (7, 7, 9)),
+    (2, 2, 2, (2, 3, 5)),
+    (0, 18, 18, (18, 18, 18)),
+    (0, 8, 4, (8, 12, 20)),
+    (0, 6, 2, (12, 16, 24)),
+]
+
+
+@pytest.mark.parametrize(("mode", "beats", "group", "cycles"), PACE)
+def test_pace(mode: int, beats: int, group: int, cycles: tuple[int, int, int]) -> None:
+    for results, each in zip((4, 2, 1), cycles, strict=True):
+        p = flexblock_core.Params(results=results)
+        shape = {"mode": mode, "a": 0, "b": 0, "beats": beats, "group": group}
+        spent = [
+            flexblock_cycles.cycles(p, [Run(columns=(1, columns), **shape)])
+            for columns in (100, 200)
+        ]
+        assert spent[1] - spent[0] == 100 * each
+
+
 def test_words_are_loaded_beside_a_run() -> None:
     # Two halves of the banks: what is loaded while a RUN goes on costs nothing but its header.
     p = flexblock_core.Params(pes=2, nibbles=16, a_depth=32, b_depth=64, load=1, results=2)
