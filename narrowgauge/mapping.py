@@ -15,7 +15,7 @@ from narrowgauge.golden.mapping.layers import PASSES, Layer
 __all__ = ["CORE", "Report", "Request", "evaluate", "geometric", "traced"]
 
 CORE = {
-    "pes": 16, "nibbles": 32, "a_depth": 1024, "b_depth": 2048, "sums": 1024,
+    "pes": 16, "nibbles": 64, "a_depth": 1024, "b_depth": 2048, "sums": 1024,
 }  # fmt: skip
 """Parameters of the core that are not its own defaults; `load` and `results` are as `pes`."""
 

@@ -1,7 +1,7 @@
 """The tracked mappings, mapping.json, and the tables of docs/mapping.md made from them.
 
-`python -m tests.reference.mapping maps` maps the nets (minutes), `costs` synthesises and measures
-the elements (tens of minutes, kept in build/cache), `render` writes the page.
+`python -m tests.reference.mapping maps` maps the nets, `costs` synthesises the elements, `energies`
+measures them (minutes each), `render` writes the page.
 """
 
 import json
@@ -61,21 +61,21 @@ def reduce(report: Report) -> Data:
     return made
 
 
-def maps() -> Data:
-    """All nets, on cores of all sizes; and of the chosen size with one B for all elements."""
+def _nets(nibbles: int, shared: bool) -> Data:
+    core = {"nibbles": nibbles}
     console = Console()
-    made: Data = {"nibbles": {}, "shared": {}}
-    for nibbles, shared in (*((n, False) for n in NIBBLES), (CORE["nibbles"], True)):
-        core = {"nibbles": nibbles}
-        mapper = Mapper(Request(core=core).params, private=not shared)
-        found = {}
-        for net in NETS:
-            console.line(f"{net} nibbles={nibbles} shared={shared}")
-            found[net] = reduce(evaluate(Request(net=net, core=core, shared=shared), mapper=mapper))
-        if shared:
-            made["shared"] = found
-        else:
-            made["nibbles"][str(nibbles)] = found
+    mapper = Mapper(Request(core=core).params, private=not shared)
+    found = {}
+    for net in NETS:
+        console.line(f"{net} nibbles={nibbles} shared={shared}")
+        found[net] = reduce(evaluate(Request(net=net, core=core, shared=shared), mapper=mapper))
+    return found
+
+
+def maps(*which: int) -> Data:
+    """All nets, on cores of all sizes; and of the chosen size with one B for all elements."""
+    made: Data = {"nibbles": {str(n): _nets(n, False) for n in which or NIBBLES}}
+    made["shared"] = _nets(int(CORE["nibbles"]), True)
     return made
 
 
@@ -231,6 +231,20 @@ def _traffic(nets: Data) -> str:
     return markdown(head, rows)
 
 
+def _depthwise(nets: Data) -> str:
+    """What depthwise layers cost."""
+    net, told = nets["mobilenet_v2"], []
+    for mode in MODES:
+        slow = sum(net[mode][d]["depthwise"][1] for d in ("forward", "dx"))
+        told.append(f"{_percent(slow / step(nets, 'mobilenet_v2', mode))} % in {mode}")
+    macs = sum(net["fb12"][d]["depthwise"][2] for d in ("forward", "dx"))
+    share = macs / step(nets, "mobilenet_v2", "fb12", 2)
+    return (
+        "Of MobileNetV2's step depthwise layers, forward and dX, have "
+        f"{_percent(share)} % of the MACs and take {', '.join(told)} of the cycles."
+    )
+
+
 def render(data: Data, page: str) -> str:
     """The page with its tables."""
     before, _, rest = page.partition(BEGIN)
@@ -251,7 +265,7 @@ def render(data: Data, page: str) -> str:
         "percent of the products that the mode could make.",
         _used(nets),
         f"All nets, passes and modes: {_percent(mean(every))} %; without depthwise layers "
-        f"{_percent(mean(rest_of))} %.",
+        f"{_percent(mean(rest_of))} %. {_depthwise(nets)}",
         "Multipliers of an element: geometric mean of all layers and passes, area of an element, "
         "and what a step of training makes of it.",
         _sizes(data),
@@ -272,10 +286,10 @@ def main(what: str) -> None:
     data = load() if DATA.exists() else {}
     if what == "maps":
         data |= maps()
-    elif what == "costs":
-        from tests.reference.mapping_costs import costs
+    elif what in ("costs", "energies"):
+        from tests.reference import mapping_costs
 
-        data["costs"] = costs()
+        data["costs"] = data.get("costs", {}) | getattr(mapping_costs, what)()
     elif what != "render":
         raise SystemExit(__doc__)
     DATA.write_text(json.dumps(data, sort_keys=True) + "\n", encoding="utf-8")
