@@ -164,7 +164,11 @@ def ratios(data: Data) -> dict[str, dict[str, dict[str, float]]]:
                     if equal == "energy":
                         if not pj:
                             continue
-                        mine = pj[f"three_{mode}"] * cycles * CORE["pes"]
+                        mine = CORE["pes"] * sum(
+                            values[1] * pj[f"three_{_elements(mode, direction, kind)}"]
+                            for direction, kinds in nets[net][mode].items()
+                            for kind, values in kinds.items()
+                        )
                         if name == "fb24":
                             value = pj["fb24"] * step(nets, net, "fb24") * CORE["pes"] / mine
                         elif name == "bf16":
@@ -181,6 +185,11 @@ def ratios(data: Data) -> dict[str, dict[str, dict[str, float]]]:
                         value = rival[0] / cycles * (rival[1] if equal == "area" else 1)
                     found.setdefault(mode, {})[net] = value
     return made
+
+
+def _elements(mode: str, direction: str, kind: str) -> str:
+    """The mode that elements work in: depthwise windows of FB12 are run as codes of FB16."""
+    return "fb16" if (mode, kind) == ("fb12", "depthwise") and direction != "dw" else mode
 
 
 _LABELS = {
@@ -206,19 +215,19 @@ def _compared(data: Data) -> str:
 
 def _costs(data: Data) -> str:
     costs = data["costs"]
-    area, pj = costs["area"], costs.get("energy", {})
-    rows = [
-        ["three modes", f"{area[f'three_{CHOSEN}']:.0f}",
-         " / ".join(f"{pj[f'three_{m}']:.1f}" for m in MODES) if pj else "",
-         " / ".join(
-             f"{pj[f'three_{m}'] * CORE['pes'] / peak(int(CHOSEN), m):.2f}" for m in MODES
-         ) if pj else ""],
-        ["FB24 alone", f"{area[f'fb24_{CHOSEN}']:.0f}", f"{pj['fb24']:.1f}" if pj else "",
-         f"{pj['fb24'] * 16 / int(CHOSEN):.2f}" if pj else ""],
-        [f"bf16, a lane of `{RIVAL}`", f"{area['bf16_lane']:.0f}", "",
-         f"{pj['bf16_mac']:.2f}" if pj else ""],
-    ]  # fmt: skip
-    return markdown(["element", "GE", "pJ a cycle", "pJ a MAC"], rows)
+    area, delay, pj = costs["area"], costs["delay"], costs["energy"]
+    size = int(CHOSEN)
+    own = [pj[f"three_{mode}"] for mode in MODES]
+    each = [x * CORE["pes"] / peak(size, m) for x, m in zip(own, MODES, strict=True)]
+    rows = []
+    for label, key, cycle, mac in (
+        ("three modes", f"three_{CHOSEN}", own, each),
+        ("FB24 alone", f"fb24_{CHOSEN}", [pj["fb24"]], [pj["fb24"] * 16 / size]),
+        (f"a lane of `{RIVAL}`", "bf16_lane", [pj["bf16_mac"]], [pj["bf16_mac"]]),
+    ):
+        told = " / ".join(f"{x:.1f}" for x in cycle), " / ".join(f"{x:.2f}" for x in mac)
+        rows.append([label, f"{area[key]:.0f}", f"{delay[key]:.0f}", *told])
+    return markdown(["element", "GE", "ps", "pJ a cycle", "pJ a MAC"], rows)
 
 
 def _traffic(nets: Data) -> str:
