@@ -11,6 +11,7 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.mapping import nets
 from narrowgauge.golden.mapping.choose import MODES, Mapper
 from narrowgauge.golden.mapping.layers import PASSES, Layer
+from narrowgauge.train import need_torch
 
 __all__ = ["CORE", "Report", "Request", "evaluate", "geometric", "traced"]
 
@@ -198,22 +199,7 @@ def traced(model: str, sizes: Sequence[int]) -> list[Layer]:
     model : `MODULE:NAME`, a model, or what makes one when it is called
     sizes : of its input
     """
-    import importlib
-
-    from narrowgauge.train import need_torch
-
     need_torch()
-    import torch
+    from narrowgauge.golden.training.shapes import trace_named
 
-    from narrowgauge.golden.training.shapes import trace
-
-    module, sign, name = model.partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), name) if sign else None
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"no model {model!r}: {error}") from None
-    if found is None:
-        raise UsageError(f"a model is MODULE:NAME, got {model!r}")
-    if not isinstance(found, torch.nn.Module):
-        found = found()
-    return trace(found, torch.zeros(*sizes))
+    return trace_named(model, sizes)

@@ -5,7 +5,8 @@ of weights (fully connected layers), batched products and attention. Names are t
 in which they happen.
 """
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.mapping.layers import Convolution, Layer, Product, linear
 
-__all__ = ["trace"]
+__all__ = ["trace", "trace_named"]
 
 _ATEN = torch.ops.aten
 
@@ -109,3 +110,17 @@ def trace(model: nn.Module, *inputs: torch.Tensor) -> list[Layer]:
         for handle in handles:
             handle.remove()
     return found.layers
+
+
+def trace_named(model: str, sizes: Sequence[int]) -> list[Layer]:
+    """The same of `MODULE:NAME`, a model or what makes one, for an input of zeros."""
+    module, sign, name = model.partition(":")
+    if not sign:
+        raise UsageError(f"a model is MODULE:NAME, got {model!r}")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"no model {model!r}: {error}") from None
+    if not isinstance(found, nn.Module):
+        found = found()
+    return trace(found, torch.zeros(*sizes))

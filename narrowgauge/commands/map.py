@@ -30,7 +30,7 @@ def map_(options: argparse.Namespace) -> int:
         layers, net, batch = traced(options.torch, sizes), options.torch, sizes[0]
     request = Request(
         net=net, batch=batch, modes=options.mode, passes=options.passes,
-        core=options.overrides, layers=layers, shared=options.shared,
+        core=options.core, layers=layers, shared=options.shared,
     )  # fmt: skip
     console = Console(options.verbosity)
     report = evaluate(request, tell=lambda line, last: console.line(line, last=last))
@@ -59,7 +59,7 @@ def _map_options(sub: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     told = " ".join(f"{name}={value}" for name, value in CORE.items())
     sub.add_argument(
-        "--set", action=Set, default={}, metavar="NAME=VALUE", dest="overrides",
+        "--set", action=Set, default={}, metavar="NAME=VALUE", dest="core",
         help=f"replace a parameter of flexblock_core, here {told}, load and results as pes; "
         "may be given again",
     )  # fmt: skip
