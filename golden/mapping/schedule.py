@@ -4,6 +4,7 @@ Banks are cut into slots as large as a plan's tiles; a tile that is missing goes
 was used longest ago lies. A LOAD over what the RUN before it reads waits until it has been read.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,7 +34,7 @@ class Buffer:
     slots : how many
     keys : of the tiles in them, that used longest ago first
     places : slot of each
-    fresh : the last of `keys` is of the RUN before; -1 where none is, also where a plan begins
+    busy : slot that the RUN before reads, -1 before the first
     """
 
     slots: int
@@ -197,13 +198,5 @@ def steps(params: "Params", plan: Plan, *, wait: bool = False) -> Iterator[Step]
     """All of them, in order; `wait`: something may have run before."""
     nest = Nest(params=params, plan=plan)
     buffers = nest.buffers()
-    number = 0
-    total = 1
-    for count in nest.counts:
-        total *= count
-    for number in range(total):
-        at, rest = [], number
-        for count in reversed(nest.counts):
-            at.append(rest % count)
-            rest //= count
-        yield nest.step(tuple(reversed(at)), buffers, wait and number == 0)
+    for number, at in enumerate(itertools.product(*map(range, nest.counts))):
+        yield nest.step(at, buffers, wait and number == 0)
