@@ -1,7 +1,7 @@
 """The tracked mappings, mapping.json, and the tables of docs/mapping.md made from them.
 
 `python -m tests.reference.mapping maps` maps the nets, `costs` synthesises the elements, `energies`
-measures them (minutes each), `render` writes the page.
+measures them (minutes each), `banks` prices their memories, `render` writes the page.
 """
 
 import json
@@ -15,19 +15,17 @@ from narrowgauge.golden.mapping.choose import MODES, Mapper
 from narrowgauge.golden.mapping.layers import PASSES
 from narrowgauge.golden.mapping.nets import NETS
 from narrowgauge.mapping import CORE, Report, Request, evaluate, geometric
+from tests.reference.mapping_ratios import CHOSEN, Data, peak, ratios, step, total
 
-__all__ = ["BEGIN", "DATA", "END", "NIBBLES", "PAGE", "load", "maps", "reduce", "render"]
+__all__ = ["BEGIN", "CHOSEN", "DATA", "END", "NIBBLES", "PAGE", "load", "maps", "reduce", "render"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = Path(__file__).with_name("mapping.json")
 PAGE = ROOT / "docs" / "mapping.md"
 BEGIN, END = "<!-- mapping:begin -->", "<!-- mapping:end -->"
 NIBBLES = (16, 32, 48, 64, 144)
-CHOSEN = str(CORE["nibbles"])
 RIVAL = "bf16_dot/l32"
 KINDS = ("first", "conv", "pointwise", "depthwise", "fc", "attention")
-
-Data = dict[str, Any]
 
 
 def load() -> Data:
@@ -79,25 +77,10 @@ def maps(*which: int) -> Data:
     return made
 
 
-def _sum(kinds: Data, index: int) -> int:
-    return sum(values[index] for values in kinds.values())
-
-
-def step(nets: Data, net: str, mode: str, index: int = 1) -> int:
-    """Cycles (1), MACs (2) or bits (5) of a step of training."""
-    return sum(_sum(kinds, index) for kinds in nets[net][mode].values())
-
-
 def mean(groups: Iterable[list[Any]]) -> float:
     """Geometric mean of the layers of some groups."""
     listed = list(groups)
     return geometric(g for group in listed for g in [group[3]] * group[0])
-
-
-def peak(nibbles: int, mode: str) -> int:
-    """MACs a cycle of all elements."""
-    each = {"fb12": nibbles, "fb16": nibbles // 4, "fb24": nibbles // 16}[mode]
-    return int(CORE["pes"]) * each
 
 
 def _percent(value: float) -> str:
@@ -115,7 +98,7 @@ def _used(nets: Data) -> str:
                     f"{_percent(kinds[k][3])} ({_percent(kinds[k][4])})" if k in kinds else ""
                     for k in KINDS
                 ]
-                all_of = _sum(kinds, 2) / (_sum(kinds, 1) * peak(int(CHOSEN), mode))
+                all_of = total(kinds, 2) / (total(kinds, 1) * peak(int(CHOSEN), mode))
                 rows.append(
                     [net, direction, mode, *cells, _percent(mean(kinds.values())), _percent(all_of)]
                 )
@@ -148,54 +131,18 @@ def _sizes(data: Data) -> str:
     return markdown(head, rows)
 
 
-def ratios(data: Data) -> dict[str, dict[str, dict[str, float]]]:
-    """Speed and energy over the baselines, by baseline, by what is equal, by mode and net."""
-    nets, costs = data["nibbles"][CHOSEN], data["costs"]
-    area, pj = costs["area"], costs.get("energy", {})
-    own = area[f"three_{CHOSEN}"]
-    lanes = int(CHOSEN) // 4
-    made: dict[str, dict[str, dict[str, float]]] = {}
-    for name in ("fb24", "bf16", "shared"):
-        for equal in ("multipliers", "area", "energy"):
-            found = made.setdefault(f"{name} {equal}", {})
-            for mode in MODES:
-                for net in NETS:
-                    cycles = step(nets, net, mode)
-                    if equal == "energy":
-                        if not pj:
-                            continue
-                        mine = CORE["pes"] * sum(
-                            values[1] * pj[f"three_{_elements(mode, direction, kind)}"]
-                            for direction, kinds in nets[net][mode].items()
-                            for kind, values in kinds.items()
-                        )
-                        if name == "fb24":
-                            value = pj["fb24"] * step(nets, net, "fb24") * CORE["pes"] / mine
-                        elif name == "bf16":
-                            value = pj["bf16_mac"] * step(nets, net, mode, 2) / mine
-                        else:
-                            value = step(data["shared"], net, mode) / cycles
-                    else:
-                        rival = {
-                            "fb24": (step(nets, net, "fb24"), area[f"fb24_{CHOSEN}"] / own),
-                            # A product of 8 x 8 bits is four of 4 x 4.
-                            "bf16": (step(nets, net, "fb16"), lanes * area["bf16_lane"] / own),
-                            "shared": (step(data["shared"], net, mode), 1.0),
-                        }[name]
-                        value = rival[0] / cycles * (rival[1] if equal == "area" else 1)
-                    found.setdefault(mode, {})[net] = value
-    return made
-
-
-def _elements(mode: str, direction: str, kind: str) -> str:
-    """The mode that elements work in: depthwise windows of FB12 are run as codes of FB16."""
-    return "fb16" if (mode, kind) == ("fb12", "depthwise") and direction != "dw" else mode
-
-
 _LABELS = {
     "fb24": "FB24 alone",
     "bf16": "bf16, FP32 sums",
     "shared": "three modes, one B for all",
+}
+
+
+_RATIOS = {
+    "multipliers": "speed, equal multipliers",
+    "area": "speed, equal area",
+    "logic": "energy, logic",
+    "banks": "energy, logic and banks",
 }
 
 
@@ -205,12 +152,11 @@ def _compared(data: Data) -> str:
         name, equal = key.split()
         for mode, by_net in modes.items():
             values = [by_net[net] for net in NETS]
-            what = {"multipliers": "speed", "area": "speed", "energy": "energy"}[equal]
             rows.append([
-                _LABELS[name], what, equal if what == "speed" else "logic", mode,
+                _LABELS[name], _RATIOS[equal], mode,
                 *(f"{value:.2f}" for value in values), f"{geometric(values):.2f}",
             ])  # fmt: skip
-    return markdown(["against", "ratio of", "equal", "mode", *NETS, "mean"], rows)
+    return markdown(["against", "ratio", "mode", *NETS, "mean"], rows)
 
 
 def _costs(data: Data) -> str:
@@ -220,14 +166,16 @@ def _costs(data: Data) -> str:
     own = [pj[f"three_{mode}"] for mode in MODES]
     each = [x * CORE["pes"] / peak(size, m) for x, m in zip(own, MODES, strict=True)]
     rows = []
-    for label, key, cycle, mac in (
-        ("three modes", f"three_{CHOSEN}", own, each),
-        ("FB24 alone", f"fb24_{CHOSEN}", [pj["fb24"]], [pj["fb24"] * 16 / size]),
-        (f"a lane of `{RIVAL}`", "bf16_lane", [pj["bf16_mac"]], [pj["bf16_mac"]]),
+    for label, key, bank, cycle, mac in (
+        ("three modes", f"three_{CHOSEN}", "three", own, each),
+        ("FB24 alone", f"fb24_{CHOSEN}", "fb24", [pj["fb24"]], [pj["fb24"] * 16 / size]),
+        (f"a lane of `{RIVAL}`", "bf16_lane", "", [pj["bf16_mac"]], [pj["bf16_mac"]]),
     ):
-        told = " / ".join(f"{x:.1f}" for x in cycle), " / ".join(f"{x:.2f}" for x in mac)
+        told = [" / ".join(f"{x:.1f}" for x in cycle), " / ".join(f"{x:.2f}" for x in mac)]
+        reads = costs["banks"].get(bank) or [x * 4 / size for x in costs["banks"]["bf16"]]
+        told.append(" / ".join(f"{x:.1f}" for x in reads))
         rows.append([label, f"{area[key]:.0f}", f"{delay[key]:.0f}", *told])
-    return markdown(["element", "GE", "ps", "pJ a cycle", "pJ a MAC"], rows)
+    return markdown(["element", "GE", "ps", "pJ a cycle", "pJ a MAC", "pJ a word of A / B"], rows)
 
 
 def _traffic(nets: Data) -> str:
@@ -295,7 +243,7 @@ def main(what: str) -> None:
     data = load() if DATA.exists() else {}
     if what == "maps":
         data |= maps()
-    elif what in ("costs", "energies"):
+    elif what in ("costs", "energies", "banks"):
         from tests.reference import mapping_costs
 
         data["costs"] = data.get("costs", {}) | getattr(mapping_costs, what)()

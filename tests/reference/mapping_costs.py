@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 
 from narrowgauge import api, energy, tasks
+from narrowgauge.golden.arith.fused_mul import BITS, FB24
+from narrowgauge.mapping import Request
+from narrowgauge.synth import library
 from narrowgauge.synth.energy_record import Work
+from narrowgauge.synth.memory_model import MemoryModel
+from narrowgauge.synth.power import power
 from tests.reference import load as flow
 from tests.reference.mapping import CHOSEN, NIBBLES, RIVAL
 
-__all__ = ["costs", "energies"]
+__all__ = ["banks", "costs", "energies"]
 
 CACHE = Path(__file__).resolve().parent.parent.parent / "build" / "cache"
+MODEL = MemoryModel()
 MEASURES = Path(__file__).with_name("measures.json")
 
 
@@ -70,6 +76,26 @@ def energies() -> dict[str, Any]:
     pj["bf16_mac"] = _rival(measured)
     split = {part["path"]: round(part["ge"]) for part in record["split"]}
     return {"energy": pj, "split": split}
+
+
+def banks() -> dict[str, Any]:
+    """`banks`: pJ of reading a word of A and one of B, by the model of docs/energy.md."""
+    core = Request().params
+    size = int(CHOSEN)
+    widths = {
+        "three": core.word.width,
+        "fb24": size // 16 * (BITS[FB24] + 1) + 8,
+        "bf16": size // 4 * 16,
+    }
+    drawn = power(library.load("nangate45"))
+    found = {
+        name: [
+            round(MODEL.access(width * depth, width, drawn) / 1000, 2)
+            for depth in (core.a_depth, core.b_depth)
+        ]
+        for name, width in widths.items()
+    }
+    return {"banks": found}
 
 
 def _rival(measured: Any) -> float:
