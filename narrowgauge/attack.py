@@ -18,7 +18,7 @@ import numpy as np
 from narrowgauge import output, workers
 from narrowgauge.cache import Cache, version
 from narrowgauge.console import table
-from narrowgauge.golden.attack import FIELDS, METHODS, IntSteps, Plan, get_weights
+from narrowgauge.golden.attack import FIELDS, METHODS, GuardPlan, IntSteps, Plan, get_weights
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.language import sources
 from narrowgauge.train import NETS, need_torch
@@ -31,6 +31,7 @@ ALL = "all"
 _TRAINING = tuple(f"golden.training.{name}" for name in ("data", "loop", "nets"))
 _ATTACK = (
     *("golden.attack", "golden.training.attack", "golden.formats", "golden.payload"),
+    *("golden.guard", "golden.guard_words"),
     "golden.training.nets",
 )
 
@@ -53,6 +54,8 @@ class Request:
     methods : of `golden.attack.METHODS`
     fields : where flips may lie: `all`, a field of `golden.attack.FIELDS`, or some joined by `+`;
         formats that have none of them are left out
+    guards : names of `golden.attack.GuardPlan`, which the attacker knows; none is the search by
+        bits. Formats in which one has nothing to guard are left out
     net : the victim, of `narrowgauge.train.NETS`
     data : `digits`, `fashion`, or a folder of MNIST's files
     epochs, rate, train_batch, train_seed : of the victim's training
@@ -65,6 +68,7 @@ class Request:
     formats: Sequence[str] = ("int8",)
     methods: Sequence[str] = ("zebra",)
     fields: Sequence[str] = (ALL,)
+    guards: Sequence[str] = ()
     net: str = "mobilenet"
     data: str = "digits"
     epochs: int = 2
@@ -98,10 +102,13 @@ class Request:
         for word in self.fields:
             if word != ALL:
                 Plan(fmt=self.formats[0], method=METHODS[0], fields=tuple(word.split("+")))
+        if self.guards and tuple(self.fields) != (ALL,):
+            raise UsageError(f"with a guard fields must be {ALL}, got {', '.join(self.fields)}")
         if not self.plans():
-            raise UsageError(
-                f"none of {', '.join(self.formats)} has a field of {', '.join(self.fields)}"
-            )
+            what = f"a field of {', '.join(self.fields)}"
+            if self.guards:
+                what = f"anything to guard for {', '.join(self.guards)}"
+            raise UsageError(f"none of {', '.join(self.formats)} has {what}")
 
     def plans(self) -> list[tuple[str, Plan]]:
         """What is run, seed by seed, each with the word for its fields.
@@ -121,9 +128,27 @@ class Request:
                         continue
                     done.append(fields)
                     made += [
-                        (word, Plan(fmt=fmt, method=m, fields=fields, seed=seed, **shared))
+                        (word, Plan(fmt=fmt, method=m, fields=fields, seed=seed, guard=g, **shared))
                         for m in self.methods
+                        for g in self._guards(fmt)
                     ]
+        return made
+
+    def _guards(self, fmt: str) -> list[str | None]:
+        """Guards that have something to guard in a format; of those that are the same the first."""
+        if not self.guards:
+            return [None]
+        weights, made, done = get_weights(fmt), [], []
+        for name in self.guards:
+            plan = GuardPlan.of(name)
+            if not plan.fits(weights):
+                continue
+            guard = plan.guard(weights)
+            recovery = plan.recovery if guard.check_bits else ""
+            same = (guard.word_bits, guard.covered, guard.rule.code, guard.rule.clamp, recovery)
+            if same not in done:
+                done.append(same)
+                made.append(name)
         return made
 
     def training(self) -> dict[str, Any]:
@@ -150,9 +175,11 @@ class Report:
 
     def to_text(self) -> str:
         """A table: flips to chance over the seeds, and the accuracies at the end."""
-        groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for run in self.runs:
             key = (run["plan"]["fmt"], run["plan"]["method"], run["fields"])
+            if self.configuration["guards"]:
+                key = (*key, run["plan"]["guard"])
             groups.setdefault(key, []).append(run)
         rows = []
         for key, runs in groups.items():
@@ -168,7 +195,18 @@ class Report:
                 f"{len(good)} of {len(found)}",
                 f"{np.mean(known):.1f}" if known else "",
             ))  # fmt: skip
-        head = ("format", "method", "fields", "clean %", "flips", "seeds", "at chance", "last %")
+        guard = ("guard",) if self.configuration["guards"] else ()
+        head = (
+            "format",
+            "method",
+            "fields",
+            *guard,
+            "clean %",
+            "flips",
+            "seeds",
+            "at chance",
+            "last %",
+        )
         return table(head, rows)
 
 
@@ -264,7 +302,8 @@ def evaluate(
         }  # fmt: skip
         if jobs is None and tell is not None:
             arguments["tell"] = tell
-        label = f"{plan.method} on {plan.fmt}, {word}, seed {plan.seed}"
+        behind = "" if plan.guard is None else f" behind {plan.guard}"
+        label = f"{plan.method} on {plan.fmt}{behind}, {word}, seed {plan.seed}"
         tasks.append(
             workers.Task(label=label, function="narrowgauge.attack:attack", arguments=arguments)
         )
@@ -284,7 +323,7 @@ def evaluate(
         "parameters": kept["parameters"],
         **versions,
     }
-    for name in ("formats", "methods", "fields"):
+    for name in ("formats", "methods", "fields", "guards"):
         configuration[name] = list(configuration[name])
     return Report(
         configuration=configuration,

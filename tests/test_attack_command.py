@@ -98,6 +98,20 @@ def test_fields_that_a_format_has() -> None:
     ]
 
 
+def test_guards_that_a_format_takes() -> None:
+    """What guards nothing is left out, and what guards the same as one before."""
+    request = attack.Request(
+        formats=("int8", "mxint8"),
+        guards=("none", "clamp", "secded_scale", "secded_shared", "secded_shared:2", "parity:8"),
+    )
+    assert [(plan.fmt, plan.guard) for _, plan in request.plans()] == [
+        ("int8", "none"),
+        ("int8", "parity:8"),
+        *(("mxint8", name) for name in ("none", "clamp", "secded_scale", "secded_shared:2")),
+        ("mxint8", "parity:8"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -107,6 +121,15 @@ def test_fields_that_a_format_has() -> None:
         ({"methods": ("guess",)}, "no method 'guess'; methods: zebra, bfa, random"),
         ({"fields": ("top+sign",)}, "no field 'sign'; fields: top, element, scale, .*"),
         ({"fields": ("scale",)}, "none of int8 has a field of scale"),
+        ({"guards": ("crc",)}, "no guard 'crc'; guards: none, clamp, .*"),
+        ({"guards": ("parity:0",)}, "blocks of a guarded word must be at least 1, got 'parity:0'"),
+        ({"guards": ("parity:x",)}, r"a guard is <kind>\[:<blocks>\]\[:.*\], got 'parity:x'"),
+        ({"guards": ("clamp",)}, "none of int8 has anything to guard for clamp"),
+        (
+            {"formats": ("mxint8",), "fields": ("scale",), "guards": ("clamp",)},
+            "with a guard fields must be all, got scale",
+        ),
+        ({"guards": ("none",), "methods": ("random",)}, "random flips take no guard"),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"budget": 0}, "budget must be at least 1, got 0"),
         ({"rate": float("nan")}, "rate must be above 0, got nan"),

@@ -7,7 +7,7 @@ at once. The search for the bits that matter most is in `golden.training.attack`
 from narrowgauge.golden.attack.effects import Effects, effects
 from narrowgauge.golden.attack.layout import FIELDS, Layout, Place, get_weights
 from narrowgauge.golden.attack.memory import Flip, WeightMemory
-from narrowgauge.golden.attack.plan import METHODS, Plan
+from narrowgauge.golden.attack.plan import METHODS, GuardPlan, Plan
 from narrowgauge.golden.attack.steps import IntSteps
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "METHODS",
     "Effects",
     "Flip",
+    "GuardPlan",
     "IntSteps",
     "Layout",
     "Place",

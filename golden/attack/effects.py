@@ -4,6 +4,8 @@ The effect of a flip to first order is the sum over the weights that it touches 
 times the loss's gradient there: of an element's bit one weight, of a scale's the block, of an
 outlier's the lane at its position, of a position's the lane that the outlier leaves, where what
 lies below comes up, and the lane that it moves to.
+
+Where a clamp lies between the memory and the reader, `Behind` says what is stored and how it reads.
 """
 
 from dataclasses import dataclass
@@ -19,10 +21,29 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.formats import BFP, MXOpal, OcpMX, bf16_values, vector
 from narrowgauge.golden.formats.element import FloatFormat
 
-__all__ = ["Effects", "effects"]
+__all__ = ["FAR", "Behind", "Effects", "effects"]
+
+FAR = 16.0
+"""Changes of so many times a layer's largest weight are beyond the first order."""
 
 F64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Behind:
+    """Fields as they are stored, where they are not read as such.
+
+    Parameters
+    ----------
+    scale, outliers : codes that are stored, (blocks,) and (blocks, n)
+    scale_read, outlier_read : code -> code that is read, of every code
+    """
+
+    scale: Ints
+    outliers: Ints
+    scale_read: Ints
+    outlier_read: Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +103,7 @@ def _difference(new: F64, old: F64) -> F64:
 class _Blocks:
     """All blocks of a memory, taken apart."""
 
-    def __init__(self, memory: WeightMemory, gradient: F64) -> None:
+    def __init__(self, memory: WeightMemory, gradient: F64, behind: Behind | None) -> None:
         layout = memory.layout
         self.layout, self.fmt, self.adds = layout, layout.fmt, memory.reading == "add"
         self.valid = layout.lanes >= 0
@@ -95,19 +116,36 @@ class _Blocks:
         self.unit = steps if isinstance(self.fmt, IntSteps) else _scales(self.fmt)[self.scale]
         self.outliers = batch.get("outliers", np.zeros((layout.blocks, 0), np.int64))
         self.positions = batch.get("positions", np.zeros((layout.blocks, 0), np.int64))
+        self.behind = behind
         self.rows = np.arange(layout.blocks)[:, None]
         shown = self.valid.copy()
         if not self.adds:
             shown[self.rows, self.positions] = False
         self.shown = shown
 
+    def scale_after(self, bit: int) -> Ints:
+        """Scales as they are read after a flip."""
+        if self.behind is None:
+            return self.scale ^ (1 << bit)
+        return self.behind.scale_read[self.behind.scale ^ (1 << bit)]
 
-def effects(memory: WeightMemory, gradient: npt.NDArray[np.floating]) -> Effects:
+    def outlier_after(self, slot: int, bit: int) -> Ints:
+        """Codes of outliers as they are read after a flip."""
+        if self.behind is None:
+            return self.outliers[:, slot] ^ (1 << bit)
+        return self.behind.outlier_read[self.behind.outliers[:, slot] ^ (1 << bit)]
+
+
+def effects(
+    memory: WeightMemory, gradient: npt.NDArray[np.floating], behind: Behind | None = None
+) -> Effects:
     """The effect of flipping each bit alone.
 
     Parameters
     ----------
+    memory : as it is read
     gradient : of the loss with respect to the weights, in their shape
+    behind : what is stored, where that is not what is read
     """
     layout = memory.layout
     if gradient.shape != layout.shape:
@@ -116,7 +154,7 @@ def effects(memory: WeightMemory, gradient: npt.NDArray[np.floating]) -> Effects
     used = layout.blocks * layout.width
     by_block = (layout.blocks, layout.width)
     s, m = score[:used].reshape(by_block), largest[:used].reshape(by_block)
-    blocks = _Blocks(memory, gradient.astype(np.float64))
+    blocks = _Blocks(memory, gradient.astype(np.float64), behind)
     with np.errstate(invalid="ignore", over="ignore"):
         start = _of_elements(blocks, s, m)
         if not isinstance(layout.fmt, IntSteps):
@@ -153,7 +191,7 @@ def _of_scales(b: _Blocks, s: F64, m: F64, start: int) -> int:
     total, most = (bare * b.g).sum(axis=1), np.abs(bare).max(axis=1)
     some = b.shown.any(axis=1)
     for bit in range(width):
-        change = np.where(some, _difference(table[b.scale ^ (1 << bit)], b.unit), 0)
+        change = np.where(some, _difference(table[b.scale_after(bit)], b.unit), 0)
         s[:, start + bit], m[:, start + bit] = total * change, most * np.abs(change)
     return start + width
 
@@ -165,7 +203,7 @@ def _of_outliers(b: _Blocks, s: F64, m: F64, start: int) -> int:
         later = b.positions[:, slot + 1 :] == b.positions[:, slot, None]
         hidden = later.any(axis=1) & (not b.adds)
         for bit in range(16):
-            change = _difference(table[b.outliers[:, slot] ^ (1 << bit)], old[:, slot])
+            change = _difference(table[b.outlier_after(slot, bit)], old[:, slot])
             change = np.where(hidden, 0, change)
             at = start + 16 * slot + bit
             s[:, at], m[:, at] = _put(b, change, b.positions[:, slot])

@@ -25,6 +25,7 @@ from narrowgauge.golden.payload import Batch
 __all__ = ["Flip", "Reading", "WeightMemory", "decode"]
 
 F64 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Reading = Literal["replace", "add"]
 
 
@@ -171,6 +172,10 @@ class WeightMemory:
         valid = self.layout.lanes >= 0
         return self._values[valid].reshape(self.layout.shape)
 
+    def lanes(self) -> F64:
+        """Values of all lanes, (blocks, k), those behind the end of a row included."""
+        return self._values.copy()
+
     def floats(self) -> npt.NDArray[np.float32]:
         """The same in float32: exact, or Inf beyond its largest; of integers rounded once."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -207,6 +212,27 @@ class WeightMemory:
         names = {"scale": "scale", "outlier": "outliers", "position": "positions"}
         batch = self.batch(np.array([place.block]))
         return int(batch[names.get(place.field, "codes")].reshape(-1)[place.index])
+
+    def put(self, word: int, bits: npt.NDArray[np.uint8]) -> tuple[Ints, F64, F64]:
+        """Replace a word, of (word_bits,) 0 and 1: the weights that changed, old and new."""
+        layout = self.layout
+        first = layout.address(word, 0)
+        last = first + layout.word_bits
+        blocks = np.arange(
+            first // layout.width, min(layout.blocks, -(-last // layout.width)), dtype=np.int64
+        )
+        old = self._values[blocks]
+        self._bits[first:last] = bits
+        new = self._decode(blocks)
+        self._values[blocks] = new
+        lanes = layout.lanes[blocks]
+        differ = (lanes >= 0) & ~((old == new) | (np.isnan(old) & np.isnan(new)))
+        return lanes[differ], old[differ], new[differ]
+
+    @property
+    def bits(self) -> npt.NDArray[np.uint8]:
+        """(words, word_bits) of 0 and 1; a copy."""
+        return self._bits.reshape(self.layout.words, self.layout.word_bits).copy()
 
     def flip(self, word: int, bit: int) -> Flip:
         """Flip one bit; a second time takes it back."""

@@ -17,13 +17,67 @@ batch of its own; it ends after `trials`, or at `enough` flips.
 
 from dataclasses import dataclass
 
-from narrowgauge.golden.attack.layout import FIELDS, get_weights
+from narrowgauge.golden.attack.layout import FIELDS, WeightFormat, get_weights
+from narrowgauge.golden.attack.steps import IntSteps
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.guard import KINDS, RECOVERIES, Guard
 
-__all__ = ["METHODS", "Plan"]
+__all__ = ["METHODS", "GuardPlan", "Plan"]
 
 METHODS = ("zebra", "bfa", "random")
 """See the module."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardPlan:
+    """A guard of every memory, by name `<kind>[:<blocks>][:<recovery>]`.
+
+    Parameters
+    ----------
+    kind, recovery : as of `golden.guard.Guard`
+    blocks : of a guarded word; None is one, of integers on a step 64 codes
+    """
+
+    kind: str
+    blocks: int | None = None
+    recovery: str = "zero"
+
+    @classmethod
+    def of(cls, name: str) -> "GuardPlan":
+        """The guard of a name."""
+        kind, *rest = name.split(":")
+        blocks = int(rest.pop(0)) if rest and rest[0].isdecimal() else None
+        recovery = rest.pop(0) if rest else "zero"
+        if kind not in KINDS:
+            raise UsageError(f"no guard {kind!r}; guards: {', '.join(KINDS)}")
+        if blocks == 0:
+            raise UsageError(f"blocks of a guarded word must be at least 1, got {name!r}")
+        if rest or recovery not in RECOVERIES:
+            raise UsageError(f"a guard is <kind>[:<blocks>][:{'|'.join(RECOVERIES)}], got {name!r}")
+        return cls(kind=kind, blocks=blocks, recovery=recovery)
+
+    def blocks_of(self, fmt: WeightFormat) -> int:
+        """Blocks of a guarded word."""
+        return self.blocks or (_CODES if isinstance(fmt, IntSteps) else 1)
+
+    def guard(self, fmt: WeightFormat) -> Guard:
+        """The guard of a format's words; a `UsageError` where there is nothing to guard."""
+        made = Guard.of(self.kind, fmt.payload, blocks=self.blocks_of(fmt), recovery=self.recovery)
+        if self.kind != "none" and not made.check_bits and isinstance(fmt, IntSteps):
+            raise UsageError(f"{self.kind} has nothing to guard in {fmt.name}")
+        return made
+
+    def fits(self, fmt: WeightFormat) -> bool:
+        """Whether there is something to guard, or the guard is none."""
+        try:
+            self.guard(fmt)
+        except UsageError:
+            return False
+        return True
+
+
+_CODES = 64
+"""Integers of a guarded word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +100,9 @@ class Plan:
     bar : accuracy that counts as chance
     judge : `test` or `distilled`
     tried : bits of a layer that are tried at each step
-    word_bits, reading : of the memories
+    word_bits, reading : of the memories; with a guard, words are as it has them
+    guard : name of a `GuardPlan` that the attacker knows and searches around; None is no guard,
+        and the search by bits
     """
 
     fmt: str
@@ -65,6 +121,7 @@ class Plan:
     tried: int = 4
     word_bits: int = 64
     reading: str = "replace"
+    guard: str | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -84,7 +141,11 @@ class Plan:
             raise UsageError(f"bar must be above 0 and below 1, got {self.bar}")
         if not 0 < self.bound < float("inf"):
             raise UsageError(f"bound must be above 0, got {self.bound}")
-        get_weights(self.fmt)
+        fmt = get_weights(self.fmt)
+        if self.guard is not None:
+            GuardPlan.of(self.guard).guard(fmt)
+            if self.method == "random":
+                raise UsageError("random flips take no guard")
         if not self.fields:
             raise UsageError("no field was given")
         for field in self.fields:

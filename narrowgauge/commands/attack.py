@@ -8,6 +8,7 @@ from narrowgauge import output
 from narrowgauge.attack import Request, evaluate
 from narrowgauge.console import Console
 from narrowgauge.golden.attack import METHODS
+from narrowgauge.golden.guard import KINDS, RECOVERIES
 from narrowgauge.options import Command, count, shared, words
 from narrowgauge.train import NETS
 
@@ -22,6 +23,7 @@ def attack(options: argparse.Namespace) -> int:
         formats=options.format,
         methods=options.method,
         fields=options.fields,
+        guards=options.guard,
         net=options.net,
         data=options.data,
         epochs=options.epochs,
@@ -71,6 +73,11 @@ def _attack_options(sub: argparse.ArgumentParser) -> None:
         "--fields", type=words, default="all", metavar="W1,W2,...",
         help="where flips may lie: all, top, element, scale, outlier, position, or some joined by "
         "+; formats without them are left out",
+    )  # fmt: skip
+    sub.add_argument(
+        "--guard", type=words, default=(), metavar="G1,G2,...",
+        help=f"of the memories, known to the attacker: {', '.join(KINDS)}, then :<blocks> of a "
+        f"guarded word and :{'|'.join(RECOVERIES)}; formats without what it guards are left out",
     )  # fmt: skip
     sub.add_argument("--net", choices=NETS, default="mobilenet", help="the victim")
     sub.add_argument(

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from narrowgauge.golden.attack import Plan, get_weights
+from narrowgauge.golden.attack import GuardPlan, Plan, get_weights
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.training.attack.adaptive import GuardedVictim, adaptive
 from narrowgauge.golden.training.attack.distill import ATTACK, VALIDATION, distill
 from narrowgauge.golden.training.attack.search import Record, Search, progressive, random_flips
 from narrowgauge.golden.training.attack.victim import Victim, accuracy
@@ -44,7 +45,7 @@ class Sets:
 class _Judge:
     """Accuracies after each step, and whether they are low enough."""
 
-    def __init__(self, plan: Plan, victim: Victim, sets: Sets) -> None:
+    def __init__(self, plan: Plan, victim: Victim | GuardedVictim, sets: Sets) -> None:
         self._plan, self._victim, self._sets = plan, victim, sets
         self.images, self.labels, self.made = distill(
             victim.net, sets.shape, sets.classes, plan.validation,
@@ -63,7 +64,9 @@ class _Judge:
         return found, found[self._plan.judge] <= self._plan.bar
 
 
-def _batch(plan: Plan, victim: Victim, sets: Sets, trial: int) -> tuple[Any, Any, Record]:
+def _batch(
+    plan: Plan, victim: Victim | GuardedVictim, sets: Sets, trial: int
+) -> tuple[Any, Any, Record]:
     """Images, labels, and what is to be recorded of them."""
     if plan.method == "bfa":
         count = len(sets.train)
@@ -120,7 +123,11 @@ def run(
     """
     torch.set_num_threads(threads)
     fmt = get_weights(plan.fmt)
-    victim = Victim(net, fmt, word_bits=plan.word_bits, reading=plan.reading)  # type: ignore[arg-type]
+    victim: Victim | GuardedVictim
+    if plan.guard is None:
+        victim = Victim(net, fmt, word_bits=plan.word_bits, reading=plan.reading)  # type: ignore[arg-type]
+    else:
+        victim = GuardedVictim(net, fmt, GuardPlan.of(plan.guard), plan.reading)  # type: ignore[arg-type]
     search = Search(tried=plan.tried, fields=plan.fields)
     judge = _Judge(plan, victim, sets)
     clean = judge.accuracies()
@@ -134,6 +141,7 @@ def run(
     best: list[Record] = []
     end, trials = "budget", []
     if plan.method == "random":
+        assert isinstance(victim, Victim)
         most = min(
             1000 * plan.budget, sum(int(m.sum()) for m in victim.masks(plan.fields).values())
         )
@@ -148,18 +156,21 @@ def run(
         for trial in range(count):
             victim.restore()
             images, labels, more = _batch(plan, victim, sets, trial)
-            flips, why = progressive(
-                victim, images, labels, search=search, budget=budget, watch=watch
-            )
+            options: dict[str, Any] = {"search": search, "budget": budget, "watch": watch}
+            if isinstance(victim, Victim):
+                flips, why = progressive(victim, images, labels, **options)
+            else:
+                flips, why = adaptive(victim, images, labels, **options)
             if why == "no gradient" and not flips:
                 raise UsageError(
                     f"the loss of {plan.method}'s images has no gradient in the clean net"
                 )
-            trials.append({"flips": len(flips), "end": why, **more})
+            count_of = flips[-1]["flips"] if flips else 0
+            trials.append({"flips": count_of, "end": why, **more})
             if why == "reached" or not best:
                 best, end = flips, why
             if why == "reached":
-                budget = len(flips) - 1
+                budget = count_of - 1
             if budget < plan.enough:
                 break
     return {

@@ -26,16 +26,15 @@ import torch
 from torch.nn import functional
 
 from narrowgauge.golden.attack import Flip, effects
+from narrowgauge.golden.attack.effects import FAR
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.training.attack.replay import Replay, Row
 from narrowgauge.golden.training.attack.victim import Victim
 
-__all__ = ["Search", "progressive", "random_flips", "record"]
+__all__ = ["Search", "losses_of", "not_lost", "progressive", "random_flips", "record", "unwatched"]
 
 _LOST = 1e4
 """Loss of an image from which on it is lost."""
-_FAR = 16.0
-"""Changes of so many times a layer's largest weight are beyond the first order."""
 
 Record = dict[str, Any]
 
@@ -81,7 +80,7 @@ def record(layer: str, flip: Flip, **more: Any) -> Record:
     }  # fmt: skip
 
 
-def _losses(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def losses_of(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Loss of each image, NaN and what is too large as `_LOST`."""
     losses = functional.cross_entropy(outputs, labels, reduction="none")
     return losses.nan_to_num(nan=_LOST, posinf=_LOST).clamp_max(_LOST)
@@ -92,9 +91,9 @@ def best_bits(
 ) -> list[int]:
     """Addresses of the bits of a memory with the largest effects, best first; may be fewer."""
     found = effects(memory, gradient)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         usual = np.nanmax(np.abs(memory.floats()), initial=0)
-        far = ~(found.largest <= _FAR * usual)
+        far = ~(found.largest <= FAR * usual)
         rank = np.where(far, np.abs(found.score), found.score)
     rank = np.nan_to_num(rank, nan=np.inf, posinf=np.inf)
     rank[~mask | (found.largest == 0) | ~(rank > 0)] = 0
@@ -147,7 +146,7 @@ def _step(
             continue
         found = replay.outputs(layer, _rows(victim, layer, groups), len(groups))
         for group, outputs in zip(groups, found, strict=True):
-            loss = float(_losses(outputs, labels).mean())
+            loss = float(losses_of(outputs, labels).mean())
             if loss > best[0]:
                 best = (loss, layer, group)
     return best
@@ -181,13 +180,9 @@ def progressive(
     with Replay(victim.net, victim.layers) as replay:
         together = 1
         while len(made) < budget:
-            losses = _losses(replay.record(images), labels)
-            good = losses.detach() < _LOST
-            if not bool(good.all()):
-                images, labels = images[good], labels[good]
-                if not len(images):
-                    return made, "no gradient"
-                losses = _losses(replay.record(images), labels)
+            losses, images, labels = not_lost(replay, images, labels)
+            if not len(images):
+                return made, "no gradient"
             loss = losses.mean()
             gradients = victim.gradients(loss)
             now = float(loss.detach())
@@ -208,14 +203,28 @@ def progressive(
                 width = victim.memories[layer].layout.word_bits
                 flip = victim.flip(layer, *divmod(address, width))
                 made.append(record(layer, flip, loss=after))
-            more, enough = _unwatched(replay, watch, len(made))
+            more, enough = unwatched(replay, watch, len(made))
             made[-1] |= more
             if enough:
                 return made, "reached"
     return made, "budget"
 
 
-def _unwatched(
+def not_lost(
+    replay: Replay, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Losses of the images that are not lost, with these and their labels; a pass is recorded."""
+    losses = losses_of(replay.record(images), labels)
+    good = losses.detach() < _LOST
+    if bool(good.all()):
+        return losses, images, labels
+    images, labels = images[good], labels[good]
+    if len(images):
+        losses = losses_of(replay.record(images), labels)
+    return losses, images, labels
+
+
+def unwatched(
     replay: Replay, watch: Callable[[int], tuple[dict[str, Any], bool]], flips: int
 ) -> tuple[dict[str, Any], bool]:
     """Call `watch` while the net's leaves are their own: other batches must not be recorded."""
