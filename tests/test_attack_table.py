@@ -61,9 +61,10 @@ def test_records_become_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ]  # fmt: skip
     fields["runs"] = [run("mxint8", "zebra", word, 1, 1) for word in ("all", "scale")]
     paths = []
-    for index, made in enumerate((methods, fields)):
-        paths.append(str(tmp_path / f"{index}.json"))
-        Path(paths[-1]).write_text(json.dumps(made), "utf-8")
+    for name, record in {"methods": methods, "fields": fields}.items():
+        file = tmp_path / f"{name}.json"
+        paths.append(f"{name}={file}")
+        file.write_text(json.dumps(record), "utf-8")
     attack.main(paths)
     text = page.read_text("utf-8")
     assert text == attack.render(attack.load(), text)
@@ -89,7 +90,7 @@ def test_records_become_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_page_shows_them() -> None:
     page = attack.PAGE.read_text(encoding="utf-8")
-    assert page == attack.render(DATA, page), "python -m tests.reference.attack METHODS FIELDS"
+    assert page == attack.render(DATA, page), "python -m tests.reference.attack NAME=FILE ..."
 
 
 def test_what_was_measured() -> None:
@@ -105,15 +106,23 @@ def test_what_was_measured() -> None:
             if found["plan"]["method"] == "random":
                 continue
             for flip in found["flips"]:
+                if "guard" in found["plan"]:
+                    continue
                 told = dict(zip(attack.FLIP, flip, strict=True))
                 assert told["field"] in found["plan"]["fields"]
                 assert told["before"] != told["after"]
                 assert 0 <= told["bit"] < c["word_bits"]
             if found["to_chance"] is not None:
-                assert len(found["flips"]) == found["to_chance"]
+                assert found["flips"][-1][-3] == found["to_chance"]
                 assert found["flips"][-1][-2] <= c["bar"]
         groups = {
-            (r["plan"]["fmt"], r["plan"]["method"], r["fields"], r["plan"]["seed"])
+            (
+                r["plan"]["fmt"],
+                r["plan"]["method"],
+                r["fields"],
+                r["plan"]["seed"],
+                r["plan"].get("guard"),
+            )
             for r in data["runs"]
         }
         assert len(groups) == len(data["runs"])

@@ -1,7 +1,8 @@
 """The tracked attacks, attack.json, and the tables of docs/attack.md made from them.
 
-`python -m tests.reference.attack METHODS.json FIELDS.json` takes what `narrowgauge attack --record`
-has written: a record of several methods, and one of several fields.
+`python -m tests.reference.attack NAME=FILE.json ...` takes what `narrowgauge attack --record` has
+written: `methods`, of several methods, `resnet`, the same of another net, `fields`, of several fields,
+and `guards`, of several guards. What is not given stays.
 """
 
 import json
@@ -14,8 +15,12 @@ import numpy as np
 
 from narrowgauge.attack import Request
 from narrowgauge.console import markdown
+from narrowgauge.golden.attack import GuardPlan, get_weights
 
-__all__ = ["BEGIN", "DATA", "END", "PAGE", "command", "load", "main", "reduce", "render", "runs"]
+__all__ = [
+    *("BEGIN", "DATA", "END", "FLIP", "GUARDED", "PAGE", "command", "load", "main", "reduce"),
+    *("render", "runs"),
+]
 
 DATA = Path(__file__).with_name("attack.json")
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "attack.md"
@@ -25,12 +30,16 @@ FLIP = (
     *("flips", "test", "distilled"),
 )
 """What is tracked of a flip, in this order; of random flips the last three."""
+GUARDED = ("tensor", "word", "bits", "way", "fields", "loss", "flips", "test", "distilled")
+"""The same of flips behind a guard."""
+AFTER = (1, 5, 20, 100)
+"""Flips after which the accuracy is told."""
 
 Data = dict[str, Any]
 
 
 def load() -> dict[str, Data]:
-    """The tracked records: `methods` and `fields`."""
+    """The tracked records by name."""
     data: dict[str, Data] = json.loads(DATA.read_text(encoding="utf-8"))
     return data
 
@@ -43,10 +52,13 @@ def reduce(report: Data) -> Data:
 
     kept = []
     for run in report["runs"]:
+        plan = ["fmt", "method", "seed", "fields"]
         names = FLIP[-3:] if run["plan"]["method"] == "random" else FLIP
+        if run["plan"].get("guard") is not None:
+            plan, names = [*plan, "guard"], GUARDED
         kept.append({
             "fields": run["fields"],
-            "plan": {name: run["plan"][name] for name in ("fmt", "method", "seed", "fields")},
+            "plan": {name: run["plan"][name] for name in plan},
             "clean": run["clean"],
             "end": run["end"],
             "to_chance": run["to_chance"],
@@ -81,8 +93,9 @@ def command(data: Data) -> str:
     """What makes the record."""
     c, plain = data["configuration"], Request()
     words = ["narrowgauge attack --data", c["data"]]
-    for option, name in (("format", "formats"), ("method", "methods"), ("fields", "fields")):
-        if c[name] != list(getattr(plain, name)):
+    options = {"format": "formats", "method": "methods", "fields": "fields", "guard": "guards"}
+    for option, name in options.items():
+        if c.get(name, []) != list(getattr(plain, name)):
             words.append(f"--{option} {','.join(c[name])}")
     words += [
         f"--{name.replace('_', '-')} {c[name]}"
@@ -166,6 +179,74 @@ def _fields(data: Data) -> str:
     return markdown(["format", "clean %", "any bit", "first flip", *names], rows)
 
 
+def after(run: Data, flips: int) -> float:
+    """Test accuracy after so many flips, or after the last before."""
+    found = float(run["clean"]["test"])
+    for flip in run["flips"]:
+        if flip[-3] <= flips and flip[-2] is not None:
+            found = flip[-2]
+    return found
+
+
+def price(found: list[Data]) -> tuple[float, bool]:
+    """Mean flips to chance, and whether all got there; flips made count where one did not."""
+    counts = [run["to_chance"] for run in found]
+    made = [
+        run["flips"][-1][-3] if count is None and run["flips"] else count or 0
+        for run, count in zip(found, counts, strict=True)
+    ]
+    return float(np.mean(made)), None not in counts
+
+
+def overhead(fmt: str, guard: str) -> float:
+    """Storage beside the words, in percent."""
+    return 100 * GuardPlan.of(guard).guard(get_weights(fmt)).overhead
+
+
+def _factor(one: tuple[float, bool], other: tuple[float, bool]) -> str:
+    ratio = one[0] / other[0]
+    return f"{'' if one[1] else '> '}{ratio:.{0 if ratio >= 10 else 1}f}"
+
+
+def _guards(data: Data) -> str:
+    rows = []
+    for fmt in _each(data, "fmt"):
+        plain = price(runs(data, fmt=fmt, guard="none"))
+        for guard in _each(data, "guard"):
+            found = runs(data, fmt=fmt, guard=guard)
+            if not found:
+                continue
+            ways = [way for run in found for way in (flip[3] for flip in run["flips"])]
+            told = [f"{ways.count(way)} {way}" for way in sorted(set(ways), key=ways.count)[::-1]]
+            rows.append([
+                f"`{fmt}`", f"`{guard}`", f"{overhead(fmt, guard):.2f}", flips(found),
+                _factor(price(found), plain) if guard != "none" else "",
+                *(f"{100 * np.mean([after(run, n) for run in found]):.1f}" for n in AFTER),
+                ", ".join(told),
+            ])  # fmt: skip
+    head = ["format", "guard", "storage %", "flips to chance", "times"]
+    return markdown([*head, *(f"after {n} %" for n in AFTER), "ways, all seeds"], rows)
+
+
+def _best_guards(data: Data) -> str:
+    """Which guards below 5 % of storage cost the attacker 20 times the flips."""
+    told = []
+    for fmt in _each(data, "fmt"):
+        plain = price(runs(data, fmt=fmt, guard="none"))
+        found = {
+            guard: price(runs(data, fmt=fmt, guard=guard))
+            for guard in _each(data, "guard")
+            if guard != "none" and runs(data, fmt=fmt, guard=guard) and overhead(fmt, guard) < 5
+        }
+        best = max(found, key=lambda guard: found[guard][0])
+        enough = "at least 20" if found[best][0] >= 20 * plain[0] else "not 20"
+        told.append(
+            f"`{fmt}` `{best}`, {_factor(found[best], plain)} times ({enough}) at "
+            f"{overhead(fmt, best):.2f} %"
+        )
+    return f"Most flips below 5 % of storage: {'; '.join(told)}."
+
+
 def _said(data: Data) -> str:
     c = data["configuration"]
     return (
@@ -210,19 +291,28 @@ def render(data: dict[str, Data], page: str) -> str:
     """The page with its tables."""
     before, _, rest = page.partition(BEGIN)
     parts = []
-    for name, table in (("methods", _methods), ("fields", _fields)):
+    tables = {"methods": _methods, "resnet": _methods, "fields": _fields, "guards": _guards}
+    for name, table in tables.items():
+        if name not in data:
+            continue
         said = _said(data[name])
-        if name == "methods":
+        if table is _methods:
             said = f"{_compared(data[name])} {said}".strip()
+        if table is _guards:
+            said = f"{_best_guards(data[name])} {said}"
         parts.append(f"{table(data[name])}\n\n{said}\n\n    {command(data[name])}")
-    tables = "\n\n".join(parts)
-    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
+    made = "\n\n".join(parts)
+    return f"{before}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}"
 
 
 def main(paths: Sequence[str]) -> None:
     """Take recorded files into the tracked one and into the page."""
-    reports = [reduce(json.loads(Path(path).read_text(encoding="utf-8"))) for path in paths]
-    data = dict(zip(("methods", "fields"), reports, strict=True))
+    data = load() if DATA.exists() else {}
+    for given in paths:
+        name, _, path = given.partition("=")
+        if name not in ("methods", "resnet", "fields", "guards"):
+            raise SystemExit(f"NAME=FILE, NAME methods, resnet, fields or guards; got {given!r}")
+        data[name] = reduce(json.loads(Path(path).read_text(encoding="utf-8")))
     lines = []
     for name, report in data.items():
         made = ",\n".join("  " + json.dumps(run) for run in report["runs"])
