@@ -138,7 +138,8 @@ class Request:
         """Guards that have something to guard in a format; of those that are the same the first."""
         if not self.guards:
             return [None]
-        weights, made, done = get_weights(fmt), [], []
+        weights, done = get_weights(fmt), []
+        made: list[str | None] = []
         for name in self.guards:
             plan = GuardPlan.of(name)
             if not plan.fits(weights):
@@ -177,7 +178,7 @@ class Report:
         """A table: flips to chance over the seeds, and the accuracies at the end."""
         groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for run in self.runs:
-            key = (run["plan"]["fmt"], run["plan"]["method"], run["fields"])
+            key: tuple[str, ...] = (run["plan"]["fmt"], run["plan"]["method"], run["fields"])
             if self.configuration["guards"]:
                 key = (*key, run["plan"]["guard"])
             groups.setdefault(key, []).append(run)

@@ -1,8 +1,8 @@
 """The tracked attacks, attack.json, and the tables of docs/attack.md made from them.
 
 `python -m tests.reference.attack NAME=FILE.json ...` takes what `narrowgauge attack --record` has
-written: `methods`, of several methods, `resnet`, the same of another net, `fields`, of several fields,
-and `guards`, of several guards. What is not given stays.
+written: `methods`, of several methods, `resnet`, the same of another net, `fields`, of several
+fields, and `guards`, of several guards. What is not given stays.
 """
 
 import json
