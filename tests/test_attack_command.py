@@ -115,7 +115,12 @@ def test_guards_that_a_format_takes() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"net": "alexnet"}, "no net 'alexnet'; nets: resnet, mobilenet"),
+        ({"net": "alexnet"}, "no net 'alexnet'; nets: resnet, mobilenet, mobilenet_v2"),
+        (
+            {"net": "mobilenet_v2"},
+            "net mobilenet_v2 takes data photographs, and no other net does",
+        ),
+        ({"data": "photographs"}, "net mobilenet_v2 takes data photographs, and no other net does"),
         ({"formats": ()}, "no format was given"),
         ({"formats": ("int8", "fp9")}, "no block format 'fp9'; .*"),
         ({"methods": ("guess",)}, "no method 'guess'; methods: zebra, bfa, random"),

