@@ -109,7 +109,7 @@ def _victim(
     request: Request,
     store: Cache,
     digest: str,
-    versions: dict[str, str],
+    versions: dict[str, Any],
     jobs: int | None,
     progress: workers.Progress | None,
 ) -> dict[str, Any]:

@@ -199,6 +199,20 @@ def test_the_command(
     assert json.loads(capsys.readouterr().out) == kept
 
 
+def test_its_plot(counted: list[str], folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert")
+    arguments = [
+        "attack", "--data", str(folder), "--format", "int8,mx_opal4", "--fields", "all,position",
+        "--tests", "40", "--jobs", "1", "--cache", str(tmp_path / "cache"), "-q",
+        "--plots", str(tmp_path / "plots"),
+    ]  # fmt: skip
+    assert cli.main(arguments) == 0
+    svg = (tmp_path / "plots" / "attack.svg").read_text()
+    for words in ("int8", "mx_opal4", "position", "Accuracy (%)", "Flips"):
+        assert words in svg
+    assert (tmp_path / "plots" / "attack.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_without_torch(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

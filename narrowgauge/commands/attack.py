@@ -54,6 +54,10 @@ def attack(options: argparse.Namespace) -> int:
     text = json.dumps(report.to_json(), indent=2)
     if options.record is not None:
         output.record(options.record, text + "\n")
+    if options.plots is not None:
+        from narrowgauge.page.attack import files
+
+        output.write(options.plots, files(report.to_json()))
     print(text if options.json else report.to_text())
     return 0
 
@@ -126,6 +130,10 @@ def _attack_options(sub: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     shared(sub, "cache")
     sub.add_argument("--record", metavar="FILE", help="write every flip and result as JSON")
+    sub.add_argument(
+        "--plots", metavar="DIR",
+        help="write accuracy against flips as attack.svg and attack.png (needs the extra report)",
+    )  # fmt: skip
 
 
 COMMANDS = (

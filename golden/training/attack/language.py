@@ -285,7 +285,8 @@ def run(
     random = torch.Generator().manual_seed(plan.seed)
     size = plan.windows * text.shape[1]
     drawn = torch.randint(0, vocabulary, (size,), generator=random)
-    inputs, distances = drawn, []
+    inputs = drawn
+    distances: list[float] = []
     if plan.batch == "text":
         if plan.windows > len(text):
             raise UsageError(f"windows must be at most {len(text)}, got {plan.windows}")

@@ -1,9 +1,9 @@
 """Photographs that a package carries, as MobileNetV2 takes them; labels are a net's own.
 
 Four of scikit-image's: `astronaut`, `chelsea` (a cat), `coffee`, `motorcycle_left`. Of each ten
-squares: the middle, as large as the short side, and four corners of three quarters of it, each as it
-is and mirrored; 160 pixels wide, scaled by ImageNet's means and deviations. Only the files are read,
-with Pillow; the package is not imported.
+squares: the middle, as large as the short side, and four corners of three quarters of it, each as
+it is and mirrored; 160 pixels wide, scaled by ImageNet's means and deviations. Only the files are
+read, with Pillow; the package is not imported.
 """
 
 import hashlib
