@@ -175,3 +175,41 @@ def test_searched_flips_are_few() -> None:
         for method in ("zebra", "bfa"):
             for found in attack.runs(data, fmt=fmt, method=method):
                 assert 10 * (found["to_chance"] or len(found["flips"])) < least
+
+
+def test_guards() -> None:
+    """What each code costs, and which guard below 5 % of storage costs 20 times the flips."""
+    data = DATA["guards"]
+    blocks = ("mx_opal4", "fb16", "mxint8")
+    prices = {"none": 1, "parity": 2, "secded_scale": 3, "secded": 3}
+    for fmt in blocks:
+        for guard, flips in prices.items():
+            for found in attack.runs(data, fmt=fmt, guard=guard):
+                assert found["to_chance"] == flips, found["plan"]
+        for guard in ("clamp", "window", "secded_scale_window", "secded_top_window"):
+            assert attack.price(attack.runs(data, fmt=fmt, guard=guard))[0] > 5
+
+    def times(fmt: str, guard: str) -> float:
+        one, plain = (attack.price(attack.runs(data, fmt=fmt, guard=g)) for g in (guard, "none"))
+        return one[0] / plain[0]
+
+    assert times("mx_opal4", "secded_shared_window") >= 20
+    assert attack.overhead("mx_opal4", "secded_shared_window") < 5
+    for fmt in ("fb16", "mxint8", "int8"):
+        for guard in data["configuration"]["guards"]:
+            if attack.runs(data, fmt=fmt, guard=guard):
+                assert times(fmt, guard) < 20, (fmt, guard)
+
+
+def test_flips_behind_guards() -> None:
+    """Each way at its price, within what was allowed."""
+    costs = {"bit": {1}, "pair": {2}, "triple": {2, 3, 4}, "dead": {1, 2}}
+    data = DATA["guards"]
+    for found in data["runs"]:
+        spent = 0
+        for flip in found["flips"]:
+            told = dict(zip(attack.GUARDED, flip, strict=True))
+            assert len(told["bits"]) == len(told["fields"])
+            assert len(told["bits"]) in costs[told["way"]]
+            spent += len(told["bits"])
+            assert told["flips"] == spent <= data["configuration"]["budget"]

@@ -13,7 +13,7 @@ from narrowgauge.golden.training import nets
 from narrowgauge.golden.training.attack.search import Search, progressive
 from narrowgauge.golden.training.attack.victim import Victim
 
-FORMATS = ("int8", "int4", "mx_opal4", "mxint8", "bfp_e8m4_k216")
+FORMATS = ("int8", "int4", "mx_opal4", "mxint8", "fb12")
 STEPS = 5
 
 

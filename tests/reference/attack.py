@@ -263,10 +263,10 @@ def _compared(data: Data) -> str:
     """Methods beside each other, and what the distilled images told."""
     told = []
     for fmt in _each(data, "fmt"):
-        pair = (runs(data, fmt=fmt, method=method) for method in ("zebra", "bfa"))
-        counts = [[run["to_chance"] for run in found] for found in pair]
-        if all(found and None not in found for found in counts):
-            told.append(f"`{fmt}` {np.mean(counts[1]) / np.mean(counts[0]):.2f}")
+        pair = [runs(data, fmt=fmt, method=method) for method in ("bfa", "zebra")]
+        if all(pair) and price(pair[1])[1]:
+            bfa, zebra = (price(found) for found in pair)
+            told.append(f"`{fmt}` {'' if bfa[1] else 'above '}{bfa[0] / zebra[0]:.2f}")
     bar = data["configuration"]["bar"]
     zebra = runs(data, method="zebra")
     seen = [
