@@ -24,7 +24,7 @@ __all__ = ["BEGIN", "DATA", "END", "main", "render", "table"]
 DATA = Path(__file__).with_name("attack_language.json")
 BEGIN, END = "<!-- attack language:begin -->", "<!-- attack language:end -->"
 TOKENS, TESTS, TEXT = 64, 4, 4
-AFTER = (1, 2, 5, 10)
+AFTER = (1, 2, 3, 5)
 BLOCKS = (0, 29)
 _SOURCES = ("golden.attack", "golden.training.attack", "golden.formats", "golden.payload")
 
@@ -111,7 +111,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("formats", nargs="*")
     parser.add_argument("--cache", default="build/cache")
     parser.add_argument("--batch", default="random,distilled,text")
-    parser.add_argument("--budget", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=5)
     options = parser.parse_args(given)
     store, runs = Cache(Path(options.cache)), []
     model = load()
