@@ -17,7 +17,8 @@ import numpy as np
 from narrowgauge.cache import Cache
 from narrowgauge.console import markdown
 from narrowgauge.language import load, passage, sources
-from tests.reference.attack import PAGE, _short
+from tests.reference.attack import PAGE
+from tests.reference.attack_tables import short
 
 __all__ = ["BEGIN", "DATA", "END", "main", "render", "table"]
 
@@ -94,8 +95,8 @@ def render(data: Data, page: str) -> str:
     )
     if ends:
         said += (
-            f" Distillation: {len(ends[0]) - 1} steps, distance {_short(ends[0][0])} to "
-            f"{_short(ends[0][-1])}, of {2 * data['blocks'] + 1} norms."
+            f" Distillation: {len(ends[0]) - 1} steps, distance {short(ends[0][0])} to "
+            f"{short(ends[0][-1])}, of {2 * data['blocks'] + 1} norms."
         )
     formats = " ".join(dict.fromkeys(run["plan"]["fmt"] for run in data["runs"]))
     command = f"    python -m tests.reference.attack_language {formats}"
