@@ -201,11 +201,22 @@ def test_guards() -> None:
                 assert times(fmt, guard) < 20, (fmt, guard)
 
 
+def test_guards_of_another_net() -> None:
+    """Exponents fall at once unguarded, and no seed of MX-OPAL below 20 flips behind both."""
+    data = DATA["guards_resnet"]
+    assert data["configuration"]["net"] == "resnet"
+    for fmt in data["configuration"]["formats"]:
+        assert attack.price(attack.runs(data, fmt=fmt, guard="none")) == (1, True)
+    for guard in ("secded_scale_window", "secded_shared_window"):
+        for found in attack.runs(data, fmt="mx_opal4", guard=guard):
+            assert found["to_chance"] >= 20
+
+
 def test_flips_behind_guards() -> None:
     """Each way at its price, within what was allowed."""
     costs = {"bit": {1}, "pair": {2}, "triple": {2, 3, 4}, "dead": {1, 2}}
     data = DATA["guards"]
-    for found in data["runs"]:
+    for found in [*data["runs"], *DATA["guards_resnet"]["runs"]]:
         spent = 0
         for flip in found["flips"]:
             told = dict(zip(attack.GUARDED, flip, strict=True))
