@@ -2,7 +2,8 @@
 
 `python -m tests.reference.attack NAME=FILE.json ...` takes what `narrowgauge attack --record` has
 written: `methods`, of several methods, `resnet`, the same of another net, `fields`, of several
-fields, `guards` and `guards_resnet`, of several guards. What is not given stays.
+fields, `guards` and `guards_resnet`, of several guards, `repeated` and `repeated_resnet`, of one
+guard in several trials. What is not given stays.
 """
 
 import json
@@ -112,6 +113,8 @@ _TABLES = {
     "fields": tables.fields,
     "guards": tables.guards,
     "guards_resnet": tables.guards,
+    "repeated": tables.guards,
+    "repeated_resnet": tables.guards,
 }
 """What is shown of each record, in this order."""
 
@@ -127,7 +130,7 @@ def render(data: dict[str, Data], page: str) -> str:
         if table is tables.methods:
             said = f"{tables.compared(data[name])} {said}".strip()
         if table is tables.guards:
-            said = f"{tables.best_guards(data[name])} {said}"
+            said = f"{tables.best_guards(data[name])} {said}".strip()
         parts.append(f"{table(data[name])}\n\n{said}\n\n    {command(data[name])}")
     made = "\n\n".join(parts)
     return f"{before}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}"

@@ -143,17 +143,18 @@ def factor(one: tuple[float, bool], other: tuple[float, bool]) -> str:
 def guards(data: Data) -> str:
     rows = []
     for fmt in each(data, "fmt"):
-        plain = price(runs(data, fmt=fmt, guard="none"))
+        bare = runs(data, fmt=fmt, guard="none")
         for guard in each(data, "guard"):
             found = runs(data, fmt=fmt, guard=guard)
             if not found:
                 continue
+            times = factor(price(found), price(bare)) if bare and guard != "none" else ""
             ways = [flip[3] for run in found for flip in run["flips"]]
             order = sorted(set(ways), key=lambda way: (-ways.count(way), way))
             told = [f"{ways.count(way)} {way}" for way in order]
             rows.append([
                 f"`{fmt}`", f"`{guard}`", f"{overhead(fmt, guard):.2f}", flips(found),
-                factor(price(found), plain) if guard != "none" else "",
+                times,
                 *(f"{100 * np.mean([after(run, n) for run in found]):.1f}" for n in AFTER),
                 ", ".join(told),
             ])  # fmt: skip
@@ -165,7 +166,10 @@ def best_guards(data: Data) -> str:
     """Which guards below 5 % of storage cost the attacker 20 times the flips."""
     told = []
     for fmt in each(data, "fmt"):
-        plain = price(runs(data, fmt=fmt, guard="none"))
+        bare = runs(data, fmt=fmt, guard="none")
+        if not bare:
+            continue
+        plain = price(bare)
         found = {
             guard: price(runs(data, fmt=fmt, guard=guard))
             for guard in each(data, "guard")
@@ -177,7 +181,7 @@ def best_guards(data: Data) -> str:
             f"`{fmt}` `{best}`, {factor(found[best], plain)} times ({enough}) at "
             f"{overhead(fmt, best):.2f} %"
         )
-    return f"Most flips below 5 % of storage: {'; '.join(told)}."
+    return f"Most flips below 5 % of storage: {'; '.join(told)}." if told else ""
 
 
 def compared(data: Data) -> str:
