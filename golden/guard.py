@@ -12,6 +12,8 @@ A kind is a code over some parts, whose check bits are stored above the word, an
 | `parity` | one bit, even | `scale`, `exponent`, `top` | as stored |
 | `secded_scale` | SEC-DED | `scale`, `exponent` | corrected |
 | `secded_scale_window` | SEC-DED | `scale`, `exponent` | corrected, then as `window` |
+| `secded_sign_window` | SEC-DED | `scale`, `exponent`, `sign` | corrected, then as `window` |
+| `secded_place_window` | SEC-DED | the same and `position` | corrected, then as `window` |
 | `secded_shared` | SEC-DED | all but elements | corrected |
 | `secded_shared_window` | SEC-DED | all but elements | corrected, then as `window` |
 | `secded_top_window` | SEC-DED | the same and `top` | corrected, then as `window` |
@@ -70,10 +72,12 @@ class Decoded:
     Parameters
     ----------
     bits : (words, word_bits)
+    fixed : what is stored with the bit taken back, (words, stored_bits)
     corrected, detected : (words,), see the module; their sums are the counts
     """
 
     bits: Bits
+    fixed: Bits
     corrected: Flags
     detected: Flags
 
@@ -164,6 +168,20 @@ class Guard:
         """Check bits over bits of a word."""
         return self.check_bits / self.word_bits
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The fields of `Bounds` that its words depend on."""
+        names = {part.name for part in self.parts}
+        clamp, made = self.rule.clamp, []
+        for part, prefix in (("scale", ""), ("exponent", "exponent_")):
+            if part in names:
+                made += [f"{prefix}low"] * (clamp == "window") + [f"{prefix}high"] * (
+                    clamp != "none"
+                )
+        if self.recovery == "middle" and self.check_bits and "scale" in names:
+            made.append("middle")
+        return tuple(made)
+
     @cached_property
     def _matrix(self) -> npt.NDArray[np.float32]:
         ones = np.array(self.columns, np.int64)[:, None] >> np.arange(self.check_bits) & 1
@@ -206,9 +224,9 @@ class Guard:
             fixed[np.flatnonzero(corrected), at[corrected]] ^= 1
         word, above = self._clamp(fixed[:, :size], limits)
         if self.recovery != "keep":
-            word[wrong] = self._recovered(raw[wrong, :size], limits)
+            word[wrong] = self._recovered(raw[wrong, :size], limits.at(wrong))
             above &= ~wrong
-        return Decoded(bits=word, corrected=corrected, detected=wrong | above)
+        return Decoded(bits=word, fixed=fixed, corrected=corrected, detected=wrong | above)
 
     def _clamp(self, word: Bits, limits: Bounds) -> tuple[Bits, Flags]:
         """Words with their fields clamped, and whether one was above its bound."""
@@ -239,7 +257,7 @@ class Guard:
         for part in self.parts:
             if part.name in SHARED:
                 value = limits.middle if part.name == "scale" else 0
-                made[:, part.low : part.low + part.width] = spread(np.array([value]), part.width)
+                made[:, part.low : part.low + part.width] = spread(value, part.width)
         return made
 
     def bounds(self, bits: npt.NDArray[np.integer]) -> Bounds:

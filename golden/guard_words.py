@@ -9,7 +9,8 @@ without elements what their blocks share. Its bits have parts:
 | `element` | its other bits |
 | `scale` | the scale or exponent that a block shares |
 | `exponent` | the eight exponent bits of an outlier in bf16 |
-| `outlier` | its sign and mantissa |
+| `sign` | its sign |
+| `outlier` | its mantissa |
 | `position` | its index |
 
 SEC-DED is Hsiao's: every bit has a column of its own, an odd number of ones of `check_bits`; check
@@ -30,10 +31,11 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.errors import check_limits
+from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Payload
 
 __all__ = [
+    "BOUNDS",
     "KINDS",
     "PARTS",
     "SHARED",
@@ -50,7 +52,12 @@ __all__ = [
 Bits = npt.NDArray[np.uint8]
 """0 and 1, (words, bits)."""
 
-SHARED = ("scale", "exponent", "outlier", "position")
+Limit = int | npt.NDArray[np.int64]
+
+BOUNDS = ("low", "high", "middle", "exponent_low", "exponent_high")
+"""Fields of `Bounds`."""
+
+SHARED = ("scale", "exponent", "sign", "outlier", "position")
 """Parts that a block's elements share."""
 
 PARTS = ("top", "element", *SHARED)
@@ -73,6 +80,10 @@ KINDS = {
     "parity": Rule(code="parity", over=("scale", "exponent", "top")),
     "secded_scale": Rule(code="secded", over=("scale", "exponent")),
     "secded_scale_window": Rule(code="secded", over=("scale", "exponent"), clamp="window"),
+    "secded_sign_window": Rule(code="secded", over=("scale", "exponent", "sign"), clamp="window"),
+    "secded_place_window": Rule(
+        code="secded", over=("scale", "exponent", "sign", "position"), clamp="window"
+    ),
     "secded_shared": Rule(code="secded", over=SHARED),
     "secded_shared_window": Rule(code="secded", over=SHARED, clamp="window"),
     "secded_top_window": Rule(code="secded", over=("top", *SHARED), clamp="window"),
@@ -117,7 +128,7 @@ def parts_of(payload: Payload, *, blocks: int = 1, elements: bool = True) -> tup
                 elif field.name == "outliers":
                     add("outlier", 7)
                     add("exponent", 8)
-                    add("outlier", 1)
+                    add("sign", 1)
                 else:
                     add({"scale": "scale", "positions": "position"}[field.name], field.width)
     return tuple(made)
@@ -153,6 +164,8 @@ def columns(bits: int) -> tuple[int, tuple[int, ...]]:
 class Bounds:
     """What clamps and `middle` need of a memory, set when it is loaded.
 
+    Each is an integer, 0..255, or one for each word, (words,).
+
     Parameters
     ----------
     low, high : least and largest scale
@@ -160,15 +173,23 @@ class Bounds:
     exponent_low, exponent_high : least and largest exponent of an outlier
     """
 
-    low: int = 0
-    high: int = 255
-    middle: int = 0
-    exponent_low: int = 0
-    exponent_high: int = 255
+    low: Limit = 0
+    high: Limit = 255
+    middle: Limit = 0
+    exponent_low: Limit = 0
+    exponent_high: Limit = 255
 
     def __post_init__(self) -> None:
-        names = ("low", "high", "middle", "exponent_low", "exponent_high")
-        check_limits(self, **dict.fromkeys(names, (0, 255)))
+        for name in BOUNDS:
+            value = np.asarray(getattr(self, name))
+            if value.size and not 0 <= value.min() <= value.max() <= 255:
+                bad = int(value.min() if value.min() < 0 else value.max())
+                raise UsageError(f"{name} must be 0..255, got {bad}")
+
+    def at(self, words: npt.NDArray[np.bool_]) -> "Bounds":
+        """Those of some of the words."""
+        made = {name: getattr(self, name) for name in BOUNDS}
+        return Bounds(**{n: v if np.ndim(v) == 0 else v[words] for n, v in made.items()})
 
 
 def field_of(bits: Bits, part: Part) -> npt.NDArray[np.int64]:
@@ -179,5 +200,7 @@ def field_of(bits: Bits, part: Part) -> npt.NDArray[np.int64]:
     return value
 
 
-def spread(value: npt.NDArray[np.integer], width: int) -> Bits:
-    return (value.astype(np.int64)[:, None] >> np.arange(width) & 1).astype(np.uint8)
+def spread(value: npt.ArrayLike, width: int) -> Bits:
+    """Integers to the bits of a part, (words, width); of one integer (1, width)."""
+    number = np.atleast_1d(np.asarray(value, np.int64))
+    return (number[:, None] >> np.arange(width) & 1).astype(np.uint8)

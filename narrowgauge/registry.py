@@ -217,6 +217,21 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
+        name="word_guard",
+        layer="arith",
+        points={
+            # What blocks of MX-OPAL4 share, with each code, and whole blocks of other formats.
+            "opal4": {},
+            "opal4_clamp": {"kind": "clamp"},
+            "opal4_parity": {"kind": "parity"},
+            "opal4_shared": {"kind": "secded_shared_window", "recovery": "middle"},
+            "fb16_k36": {"format": "fb16_k36", "elements": True, "kind": "secded_top_window"},
+            "mxint8": {"format": "mxint8", "elements": True, "kind": "secded"},
+            # All inputs can be tried.
+            "e5m2_k1": {"format": "bfp_e5m2_k1", "elements": True, "kind": "secded_scale"},
+        },
+    ),
+    Entry(
         name="mx_quantize",
         layer="units",
         points={
@@ -379,6 +394,34 @@ ENTRIES: tuple[Entry, ...] = (
         points={
             "e64": {},
             "e4": {"entries": 4, "count_bits": 6, "interval_bits": 2, "fraction_bits": 4},
+        },
+    ),
+    Entry(
+        name="guarded_memory",
+        layer="units",
+        points={
+            # What blocks of MX-OPAL4 share behind each guard, and behind none to measure them by.
+            **{
+                f"opal4_{name}": {"kind": kind, "recovery": recovery}
+                for name, kind, recovery in (
+                    ("none", "none", "zero"),
+                    ("clamp", "clamp", "zero"),
+                    ("window", "window", "zero"),
+                    ("parity", "parity", "zero"),
+                    ("secded_scale", "secded_scale", "zero"),
+                    ("secded_window", "secded_scale_window", "middle"),
+                    ("shared_window", "secded_shared_window", "middle"),
+                )
+            },
+            # Whole blocks; and small.
+            **{
+                f"mxint8_{kind}": {"kind": kind, "format": "mxint8", "elements": True}
+                for kind in ("none", "secded_top_window", "secded")
+            },
+            "e5m2_k1": {
+                **{"kind": "secded", "format": "bfp_e5m2_k1", "elements": True},
+                **{"depth": 8, "count_bits": 2},
+            },
         },
     ),
     Entry(name="word_pack", layer="units", points=_MEMORY),
