@@ -413,7 +413,10 @@ ENTRIES: tuple[Entry, ...] = (
                     ("shared_window", "secded_shared_window", "middle"),
                 )
             },
-            # Whole blocks; and small.
+            # Check bits from a host; whole blocks; and small.
+            "opal4_place_encoded": {
+                **{"kind": "secded_place_window", "recovery": "middle", "encoded": True},
+            },
             **{
                 f"mxint8_{kind}": {"kind": kind, "format": "mxint8", "elements": True}
                 for kind in ("none", "secded_top_window", "secded")

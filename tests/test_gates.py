@@ -48,6 +48,7 @@ UNITS = [
     *registry.points("bfp_convert/fp32_stochastic_l9", lanes=2, group12=8, group16=4, group24=4),
     *registry.points("precision_control/e4"),
     *registry.points("bfp_pe/n16_small"),
+    *registry.points("guarded_memory/e5m2_k1"),
     *registry.points("word_pack/e3m2_k2_w16"),
     *registry.points("word_unpack/e3m2_k2_w16"),
     *registry.points("fp32_bn/l2", lanes=1),

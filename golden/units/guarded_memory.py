@@ -3,7 +3,7 @@
 | op | command | what it does |
 | --- | --- | --- |
 | 0 | READ | answers with the word at `address`, as it leaves the guard |
-| 1 | WRITE | stores the word in `data` with its check bits |
+| 1 | WRITE | stores the word in `data` with its check bits; where `encoded`, those in `data` |
 | 2 | FLIP | flips what is stored at `address` where `data` has ones, check bits included |
 | 3 | SCRUB | takes back, in every word, the bit that its code takes back |
 | 4 | BOUND | sets field `address` of the bounds to the low 8 bits of `data` |
@@ -52,6 +52,7 @@ class Params:
         8 bits and more
     depth : words, a power of two, 8..65536
     count_bits : bits of a counter, 2..32
+    encoded : whether words come with their check bits, from a host that makes them
     """
 
     kind: str = "secded_scale_window"
@@ -61,6 +62,7 @@ class Params:
     recovery: str = "zero"
     depth: int = 64
     count_bits: int = 16
+    encoded: bool = False
 
     def __post_init__(self) -> None:
         check_limits(self, depth=(8, 65536), count_bits=(2, 32))
@@ -132,10 +134,10 @@ class Trace:
 def trace(params: Params, batch: Batch) -> Trace:
     """Follow the memory."""
     guard, count = params.word.guard, len(batch["op"])
-    size, names = guard.word_bits, guard.limits
+    names = guard.limits
     stored = np.zeros((params.depth, guard.stored_bits), np.uint8)
     data = batch["data"].astype(np.uint8)
-    coded = guard.encode(data[:, :size])
+    coded = data if params.encoded else guard.encode(data[:, : guard.word_bits])
     low8 = batch["data"][:, :8] @ (1 << np.arange(8))
     now = [int(getattr(Bounds(), name)) for name in names]
     made = Trace(

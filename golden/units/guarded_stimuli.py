@@ -29,6 +29,10 @@ class Memory(Protocol):
         """Words."""
 
     @property
+    def encoded(self) -> bool:
+        """Whether they come with their check bits."""
+
+    @property
     def input(self) -> Payload:
         """A command."""
 
@@ -67,8 +71,9 @@ def _group(params: Memory, rng: np.random.Generator) -> Batch:
 
     def write(address: int) -> None:
         data = rng.integers(0, 2, guard.stored_bits)
-        data[: guard.word_bits] = words[rng.integers(64)]
-        put(1, address, data)
+        word = words[rng.integers(64)]
+        data[: guard.word_bits] = word
+        put(1, address, guard.encode(word[None])[0] if params.encoded else data)
 
     for i in rng.permutation(len(limits)):
         put(4, int(i), limits[i] >> np.arange(8) & 1)
@@ -91,8 +96,8 @@ def _group(params: Memory, rng: np.random.Generator) -> Batch:
                 put(0, address)
         elif op == 4:
             number = int(rng.integers(params.depth))
-            value = limits[number] if number < len(limits) else int(rng.integers(256))
-            put(4, number, np.int64(value) >> np.arange(8) & 1)
+            bound = limits[number] if number < len(limits) else int(rng.integers(256))
+            put(4, number, bound >> np.arange(8) & 1)
         else:
             put(op, address, rng.integers(0, 2, guard.stored_bits))
         if op == 3:
@@ -151,9 +156,9 @@ def _real(params: Memory, weights: npt.NDArray[np.uint16], rng: np.random.Genera
         value = np.resize(int(np.asarray(getattr(found, name)).max()) >> np.arange(8) & 1, 8)
         rows.append((4, i, np.pad(value, (0, guard.stored_bits - 8))))
     order = np.arange(params.depth)
-    spare = guard.stored_bits - guard.word_bits
+    coded = guard.encode(words).astype(np.int64)
     for address in order.tolist():
-        rows.append((1, address, np.pad(words[address % len(words)], (0, spare))))
+        rows.append((1, address, coded[address % len(words)]))
     for address in order.tolist():
         data = np.zeros(guard.stored_bits, np.int64)
         data[rng.integers(0, guard.stored_bits, rng.choice([1, 1, 1, 2]))] = 1

@@ -1,7 +1,4 @@
-"""The two ends of a guarded memory: check bits on the way in, syndrome and clamps on the way out.
-
-A syndrome is compared with a column by its two halves, each decoded once for all columns.
-"""
+"""The ends of a guarded memory: check bits on the way in, syndrome and clamps on the way out."""
 
 from collections.abc import Mapping
 
@@ -62,26 +59,15 @@ class Decoder:
 
     def _correct(self, stored: Value, syndrome: Signal) -> None:
         m, guard = self._m, self._p.guard
-        half = guard.check_bits // 2
-        decoded: dict[tuple[int, int], Signal] = {}
-
-        def equal(part: int, value: int) -> Value:
-            if (part, value) not in decoded:
-                same = Signal(name=f"syndrome{part}_{value}")
-                m.d.comb += same.eq((syndrome[half:] if part else syndrome[:half]) == value)
-                decoded[part, value] = same
-            return decoded[part, value]
-
         places = dict(zip(guard.covered, guard.columns, strict=True))
         places |= {guard.word_bits + i: 1 << i for i in range(guard.check_bits)}
-        matches = {
-            bit: equal(0, column & ((1 << half) - 1)) & equal(1, column >> half)
-            for bit, column in places.items()
-        }
-        flip = Signal(len(matches))
+        flip = Signal(len(places))
         self.corrected = Signal(name="corrected_bit")
-        m.d.comb += [flip.eq(Cat(matches.values())), self.corrected.eq(flip.any())]
-        at = {bit: flip[i] for i, bit in enumerate(matches)}
+        m.d.comb += [
+            flip.eq(Cat(syndrome == column for column in places.values())),
+            self.corrected.eq(flip.any()),
+        ]
+        at = {bit: flip[i] for i, bit in enumerate(places)}
         self.fixed = Signal(len(stored), name="fixed")
         m.d.comb += self.fixed.eq(
             Cat(stored[bit] ^ at[bit] if bit in at else stored[bit] for bit in range(len(stored)))

@@ -92,7 +92,9 @@ class GuardedMemory(StreamUnit):
             # The last word leaves it at the first.
             m.d.sync += [pointer.eq(pointer + 1), running.eq(~pointer.all())]
 
-        word = data[: guard.word_bits]
+        coded, word = data, data[: guard.word_bits]
+        if not p.encoded:
+            coded = Cat(word, checks(p.word, word))
         m.d.comb += [
             write.addr.eq(Mux(fixing, pointer, command.address)),
             write.en.eq((go & writes) | flipping | (fixing & found.corrected)),
@@ -100,7 +102,7 @@ class GuardedMemory(StreamUnit):
                 Mux(
                     fixing,
                     found.fixed,
-                    Mux(flipping, read.data ^ data, Cat(word, checks(p.word, word))),
+                    Mux(flipping, read.data ^ data, coded),
                 )
             ),
         ]

@@ -55,6 +55,18 @@ UNMEASURED: tuple[str, ...] = (
     *("precision_control/e64", "precision_control/e4"),
     *("fused_mul/c1", "fused_mul/c9"),
     *("flexblock_core/p2_n16", "flexblock_core/p4_n48"),
+    *(
+        f"word_guard/{point}"
+        for point in ("opal4", "opal4_clamp", "opal4_parity", "opal4_shared", "fb16_k36", "mxint8")
+    ),
+    "word_guard/e5m2_k1",
+    *(
+        f"guarded_memory/opal4_{kind}"
+        for kind in ("none", "clamp", "window", "parity", "secded_scale", "secded_window")
+    ),
+    *("guarded_memory/opal4_shared_window", "guarded_memory/opal4_place_encoded"),
+    *(f"guarded_memory/mxint8_{kind}" for kind in ("none", "secded_top_window", "secded")),
+    "guarded_memory/e5m2_k1",
     *(f"bfp_pe/{point}" for point in ("n16_small", "n48", "n144", "fb24_n48", "fb24_n144")),
 )
 """Points that are not in `measures.json` yet."""
