@@ -1,5 +1,6 @@
 """The model of `opal_core`: packets are read one by one, their arithmetic is done at once."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from narrowgauge.golden.arith import fp_mul
 from narrowgauge.golden.cores import packets
 from narrowgauge.golden.cores.opal_work import (
     BLOCK,
+    Upset,
     Work,
     array_blocks,
     beats_of_row,
@@ -138,11 +140,11 @@ def _requantise(params: "Params", works: list[Work]) -> None:
     )
 
 
-def answers(params: "Params", batch: Batch) -> Batch:
+def answers(params: "Params", batch: Batch, upsets: Iterable[Upset] = ()) -> Batch:
     """See `opal_core.model`."""
     programs = parsed(params, batch)
     works = [work for listed in programs for work in listed]
-    _dots(params, works, array_blocks(params, works))
+    _dots(params, works, array_blocks(params, programs, upsets))
     _attends(params, works)
     _requantise(params, works)
     made = [[_answer(params, work) for work in listed] for listed in programs]

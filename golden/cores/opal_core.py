@@ -19,13 +19,16 @@ is cut answers with what was whole; an ATTEND with a beat of zeros, as do 1 and 
 Source: OPAL (arXiv 2409.05902) for the parts; commands, packets and order are this project's.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from narrowgauge.golden.arith import word_guard
 from narrowgauge.golden.cores import opal_programs
 from narrowgauge.golden.cores.opal_answers import answers
 from narrowgauge.golden.cores.opal_cycles import cycles, macs
+from narrowgauge.golden.cores.opal_work import Upset
 from narrowgauge.golden.cores.packets import HEADER_BITS
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch, Field, Payload
@@ -33,6 +36,7 @@ from narrowgauge.golden.units import log2_softmax, mx_quantize, opal_dot, shift_
 
 __all__ = [
     "Params",
+    "Upset",
     "cycles",
     "input_beats",
     "lengths",
@@ -46,7 +50,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What: k, n, low, fraction, bits, head, length, vector, renormalise. How: lanes and others.
+    """What: k, n, low, fraction, bits, head, length, vector, renormalise, guard. How: the others.
 
     Parameters
     ----------
@@ -63,6 +67,8 @@ class Params:
     fp_units : outlier products a cycle, 1..2n
     q_lanes : elements a cycle of the quantiser and of answers, a power of two, at most lanes / 2
     share : cycles of a row of V, in which a shifter and adder serve as many elements of the head
+    guard : of what blocks of the operand share in their memory, of `golden.guard.KINDS`, without
+        bounds; a block that it detects as wrong has scale 0, no outliers, and its codes
     """
 
     k: int = 128
@@ -78,6 +84,7 @@ class Params:
     fp_units: int = 4
     q_lanes: int = 8
     share: int = 2
+    guard: str = "none"
 
     def __post_init__(self) -> None:
         if self.low not in (3, 4):
@@ -102,6 +109,8 @@ class Params:
         if self.head > self.vector:
             raise UsageError(f"head must not exceed vector={self.vector}, got {self.head}")
         _ = self.dot, self.quantiser, self.softmax, self.attention
+        if self.stored.guard.limits:
+            raise UsageError(f"guard must be one without bounds, got {self.guard!r}")
 
     @property
     def word_bits(self) -> int:
@@ -145,6 +154,17 @@ class Params:
         )
 
     @property
+    def stored(self) -> word_guard.Params:
+        """What blocks of the operand share, as words of their memory."""
+        name = f"mx_opal{2 * self.low - 1}_k{self.k}_n{self.n}"
+        return word_guard.Params(kind=self.guard, format=name)
+
+    @property
+    def guarded(self) -> word_guard.Params | None:
+        """The same where there is a guard."""
+        return None if self.guard == "none" else self.stored
+
+    @property
     def input(self) -> Payload:
         """One beat of a packet; what each field means depends on the command."""
         return Payload(
@@ -173,13 +193,17 @@ class Params:
         )
 
 
-def model(params: Params, batch: Batch) -> Batch:
+def model(params: Params, batch: Batch, upsets: Iterable[Upset] = ()) -> Batch:
     """Programs to the beats that answer them, `answered` of them each.
 
     A program is a row of beats: fields of `params.input` with an axis of programs before that of
     beats, `last` being named `final`. Each starts with nothing loaded and ends so, after a packet.
+
+    Parameters
+    ----------
+    upsets : bits that flip in the operand memory; none of vectors that are not loaded
     """
-    return answers(params, batch)
+    return answers(params, batch, upsets)
 
 
 def input_beats(params: Params, batch: Batch) -> Batch:

@@ -42,7 +42,7 @@ def cycles(params: "Params", batch: Batch) -> npt.NDArray[np.int64]:
     without NOPs among them; one with other commands is a `UsageError`.
     """
     works = parsed(params, batch)
-    blocks = array_blocks(params, [work for listed in works for work in listed])
+    blocks = array_blocks(params, works)
     return np.array([_program(params, listed, blocks) for listed in works], np.int64)
 
 

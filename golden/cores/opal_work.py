@@ -1,5 +1,6 @@
 """Commands of `opal_core` as the model works on them: vectors as blocks, rows as operands."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -8,21 +9,39 @@ import numpy.typing as npt
 
 from narrowgauge.golden.arith import multimode_mul
 from narrowgauge.golden.cores import packets
-from narrowgauge.golden.cores.packets import Opcode, Out
+from narrowgauge.golden.cores.packets import Opcode, Out, Status
 from narrowgauge.golden.cores.parsing import Command, Vector, programs
 from narrowgauge.golden.errors import UsageError
-from narrowgauge.golden.payload import Batch
+from narrowgauge.golden.payload import Batch, Payload
 from narrowgauge.golden.units import mx_quantize
 
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.opal_core import Params
 
-__all__ = ["BLOCK", "Work", "array_blocks", "beats_of_row", "parsed", "quantised"]
+__all__ = ["BLOCK", "Upset", "Work", "array_blocks", "beats_of_row", "parsed", "quantised"]
 
 Ints = npt.NDArray[np.int64]
 
 BLOCK = ("scale", "outliers", "positions")
 """What a block has beside its codes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upset:
+    """A bit that flips in the operand memory once a vector is loaded.
+
+    Parameters
+    ----------
+    program : number of the program
+    load : number of the vector among those that the program loads
+    block : of the vector
+    bit : of what is stored of the block's scale, outliers and positions, check bits on top
+    """
+
+    program: int
+    load: int
+    block: int
+    bit: int
 
 
 @dataclass
@@ -156,9 +175,35 @@ def _loads(params: "Params", works: list[Work]) -> None:
     )
 
 
-def array_blocks(params: "Params", works: list[Work]) -> dict[int, Batch]:
+def _upset(params: "Params", programs: list[list[Work]], upsets: Iterable[Upset]) -> None:
+    """Store what blocks share, flip bits of it, and read it as the guard gives it."""
+    flips: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for each in upsets:
+        flips.setdefault((each.program, each.load), []).append((each.block, each.bit))
+    fields = Payload(tuple(f for f in params.quantiser.format.payload.fields if f.name in BLOCK))
+    guard = params.stored.guard
+    for (program, load), places in flips.items():
+        loads = [
+            work
+            for work in programs[program]
+            if work.command.header.opcode == Opcode.LOAD and work.command.status == Status.OK
+        ]
+        blocks = loads[load].blocks
+        packed = fields.pack({name: blocks[name] for name in BLOCK})
+        stored = guard.encode(np.unpackbits(packed, axis=1, bitorder="little")[:, : fields.width])
+        for block, bit in places:
+            stored[block, bit] ^= 1
+        bits = guard.decode(stored).bits
+        blocks |= fields.unpack(np.packbits(bits, axis=1, bitorder="little"))
+
+
+def array_blocks(
+    params: "Params", programs: list[list[Work]], upsets: Iterable[Upset] = ()
+) -> dict[int, Batch]:
     """Blocks of every MATVEC and ATTEND that has whole rows, by the id of its command."""
+    works = [work for listed in programs for work in listed]
     _loads(params, works)
+    _upset(params, programs, upsets)
     loads = {id(work.command): work for work in works}
     return {
         id(work.command): _dots_of(params, work, loads[id(work.command.vector.load)])

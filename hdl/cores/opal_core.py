@@ -6,7 +6,8 @@ goes, how the command ends. Results are rounded to bf16 and scaled on their way 
 scores only rounded on theirs to the softmax. Rows of V meet the softmax's codes at the attention.
 
 One quantiser serves LOAD, PASS and answers in blocks. The operand memory holds low codes four to a
-cell, high ones two; where the mode takes fewer, a word serves two beats.
+cell, high ones two; where the mode takes fewer, a word serves two beats. What its blocks share has
+a memory of its own, which a guard may stand at.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
@@ -164,7 +165,7 @@ class OpalCore(StreamUnit):
         )
         meta = Cat(block.scale, block.outliers, block.positions)
         m.submodules.blocks = blocks = Operands(
-            width=len(meta), depth=p.vector // p.k, chunk=len(meta)
+            width=len(meta), depth=p.vector // p.k, chunk=len(meta), guard=p.guarded
         )
         narrow: list[Value] = []
         wide: list[Value] = []

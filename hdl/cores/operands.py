@@ -6,12 +6,17 @@ while the present one is used, so that a row starts in the cycle after the one b
 
 `grains` = 2 lets a vector be of half the width: its chunks fill half as much of a word. What is
 written at once has a bank of its own, so that writing it costs no more than that.
+
+With a guard, words lie in the memory with their check bits, and leave it decoded.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+
+from narrowgauge.golden.arith.word_guard import Params as GuardParams
+from narrowgauge.hdl.arith.guard_code import Decoder, checks
 
 __all__ = ["Operands"]
 
@@ -25,6 +30,7 @@ class Operands(wiring.Component):
     depth : words of the longest vector
     chunk : bits that are written at once, a divisor of `width`
     grains : 1, or 2 where `write_half` may be set
+    guard : what words are, where they are guarded; without bounds, `chunk` = `width`
 
     Ports
     -----
@@ -39,8 +45,18 @@ class Operands(wiring.Component):
     ready : Out, the oldest vector can be read
     """
 
-    def __init__(self, *, width: int, depth: int, chunk: int, grains: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        chunk: int,
+        grains: int = 1,
+        guard: GuardParams | None = None,
+    ) -> None:
         assert width % chunk == 0
+        assert guard is None or (width == chunk == guard.guard.word_bits and not guard.guard.limits)
+        self._guard = guard
         self._width, self._depth, self._chunk, self._grains = width, depth, chunk, grains
         inputs = ("write", "write_half", "write_end", "write_keep", "pop", "restart", "advance")
         super().__init__(
@@ -58,7 +74,8 @@ class Operands(wiring.Component):
         m = Module()
         depth, grain = self._depth, self._chunk // self._grains
         parts = self._width // grain
-        banks = [Memory(shape=grain, depth=2 * depth, init=[]) for _ in range(parts)]
+        stored = grain if self._guard is None else self._guard.guard.stored_bits
+        banks = [Memory(shape=stored, depth=2 * depth, init=[]) for _ in range(parts)]
         writes = [bank.write_port() for bank in banks]
         reads = [bank.read_port() for bank in banks]
         for part, bank in enumerate(banks):
@@ -91,15 +108,21 @@ class Operands(wiring.Component):
             here: Value = place[:inside] == part if inside else Const(1, 1)
             if self._grains == 2:
                 here = Mux(self.write_half, here, place[1:inside] == part >> 1)
+            given = self.data.word_select(part % self._grains, grain)
+            if self._guard is not None:
+                given = Cat(self.data, checks(self._guard, self.data))
             m.d.comb += [
                 write.addr.eq(write_word),
-                write.data.eq(self.data.word_select(part % self._grains, grain)),
+                write.data.eq(given),
                 write.en.eq(self.write & here),
             ]
 
         offset = Signal(range(max(2, depth)))
         following = Signal(range(max(2, depth)))
         again, stay = Signal(), Signal()
+        shown: Value = Cat(read.data for read in reads)
+        if self._guard is not None:
+            shown = Decoder(m, self._guard, reads[0].data, {}).word
         m.d.comb += [
             # The word serves its second beat next.
             again.eq(self.twice & ~self.half & ~self.row_end),
@@ -107,7 +130,7 @@ class Operands(wiring.Component):
             stay.eq(Mux(self.row_end, offset == 0, again)),
             read_word.eq(following + Mux(oldest, depth, 0)),
             fetch.eq(self.restart | (self.advance & ~stay)),
-            self.word.eq(Cat(read.data for read in reads)),
+            self.word.eq(shown),
         ]
         for read in reads:
             m.d.comb += [read.addr.eq(read_word), read.en.eq(fetch)]
