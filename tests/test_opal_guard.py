@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from narrowgauge import design, registry
-from narrowgauge.golden.cores import opal_core
+from narrowgauge.golden.cores import opal_core, packets
 from narrowgauge.golden.cores.opal_core import Upset
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch
+from narrowgauge.hdl import emit
 from narrowgauge.hdl.cores import operands
+from narrowgauge.hdl.systems import describe, registers
 from narrowgauge.registry import Point
 from narrowgauge.verify import runner
+from narrowgauge.verify.driver import Driver, Expect, Idle, Read, Send
 
 PROGRAMS = 2
 """Each loads three vectors, of 96, 96 and 8 elements, into places 0 and 1 by turns."""
@@ -102,6 +105,41 @@ def test_flips_in_the_memory_of_the_verilog(
         )
         again = opal_core.model(point.params, program(point), other)
         assert all(np.array_equal(again[name], got[name]) for name in got)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_a_system_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flips: bool) -> None:
+    """Over AXI4-Lite: a block is fetched once a row, so a flip of it counts as often."""
+    point = point_of("secded_scale")
+    if flips:
+        flipped(monkeypatch, point)
+    p, given = point.params, program(point)
+    driver = Driver(
+        "guarded",
+        emit.verilog(design.system(point), "guarded"),
+        p.input,
+        p.output,
+        folder=tmp_path,
+        cache=runner.cache_folder(),
+        thorough=False,
+    )
+    beats = opal_core.input_beats(p, given)
+    answers = opal_core.output_beats(p, opal_core.model(p, given, UPSETS if flips else ()))
+    reads = [Read(address=register.address) for register in registers.GUARD]
+    steps = [Send(beats=beats), Expect(packets=int(answers["last"].sum())), Idle(), *reads]
+    log = driver.run(steps)
+    assert all(np.array_equal(log.beats[name], answers[name]) for name in answers)
+    low, high = packets.REAL_ROWS
+    # Loads 0 and 1 of a program meet as many rows; in the second program they change places.
+    want = (low + high, high + low) if flips else (0, 0)
+    assert [data for data, _ in log.answers[-2:]] == list(want)
+
+
+def test_registers_of_the_guard() -> None:
+    names = [r["name"] for r in describe.register_map(point_of("secded_scale").parameters)]
+    assert {"CORRECTED", "DETECTED"} < set(names)
+    plain = [r["name"] for r in describe.register_map(point_of("none").parameters)]
+    assert [name for name in names if name not in ("CORRECTED", "DETECTED")] == plain
 
 
 def test_without_flips_nothing_changes(tmp_path: Path) -> None:

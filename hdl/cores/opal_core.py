@@ -48,6 +48,8 @@ class OpalCore(StreamUnit):
     -----
     i : stream of `params.input`, packets
     o : stream of `params.output`, their answers
+
+    With a guard, `events` are what it corrects and detects, for a system to count.
     """
 
     latency = None
@@ -55,6 +57,8 @@ class OpalCore(StreamUnit):
 
     def __init__(self, params: Params) -> None:
         self._params = params
+        guarded = params.guarded is not None
+        self.events = {n: Signal(name=n.lower()) for n in ("CORRECTED", "DETECTED") if guarded}
         super().__init__(params)
 
     def elaborate(self, platform: object) -> Module:
@@ -167,6 +171,8 @@ class OpalCore(StreamUnit):
         m.submodules.blocks = blocks = Operands(
             width=len(meta), depth=p.vector // p.k, chunk=len(meta), guard=p.guarded
         )
+        for name, event in self.events.items():
+            m.d.comb += event.eq(getattr(blocks, name.lower()))
         narrow: list[Value] = []
         wide: list[Value] = []
         for j in range(p.q_lanes):

@@ -43,6 +43,7 @@ class Operands(wiring.Component):
     twice : In, every word serves two beats, `half` 0 and 1
     word, half : Out, the word of the next beat
     ready : Out, the oldest vector can be read
+    corrected, detected : Out with a guard, of the word in its first cycle
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Operands(wiring.Component):
                 "word": Out(width),
                 "half": Out(1),
                 "ready": Out(1),
+                **({} if guard is None else {"corrected": Out(1), "detected": Out(1)}),
             }
         )
 
@@ -122,7 +124,14 @@ class Operands(wiring.Component):
         again, stay = Signal(), Signal()
         shown: Value = Cat(read.data for read in reads)
         if self._guard is not None:
-            shown = Decoder(m, self._guard, reads[0].data, {}).word
+            found = Decoder(m, self._guard, reads[0].data, {})
+            fetched = Signal()
+            shown = found.word
+            m.d.sync += fetched.eq(fetch)
+            m.d.comb += [
+                self.corrected.eq(found.corrected & fetched),
+                self.detected.eq(found.detected & fetched),
+            ]
         m.d.comb += [
             # The word serves its second beat next.
             again.eq(self.twice & ~self.half & ~self.row_end),

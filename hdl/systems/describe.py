@@ -6,7 +6,7 @@ from typing import Any
 from amaranth.lib.wiring import In
 
 from narrowgauge.hdl.systems.axi_lite import bus
-from narrowgauge.hdl.systems.registers import ADDRESS_BITS, PARAMETERS, REGISTERS
+from narrowgauge.hdl.systems.registers import ADDRESS_BITS, GUARD, PARAMETERS, REGISTERS
 
 __all__ = ["bus_ports", "register_map", "words"]
 
@@ -32,8 +32,9 @@ def words(parameters: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def register_map(parameters: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Every register with its address, the core's parameters last."""
+def register_map(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every register with its address, those of the core's parameters that it shows last."""
+    guarded = parameters.get("guard", "none") != "none"
     listed: list[dict[str, Any]] = [
         {
             "name": register.name,
@@ -41,9 +42,9 @@ def register_map(parameters: Mapping[str, int]) -> list[dict[str, Any]]:
             "access": register.access,
             "meaning": register.meaning,
         }
-        for register in REGISTERS
+        for register in (*REGISTERS, *(GUARD if guarded else ()))
     ]
-    for place, (name, value) in enumerate(parameters.items()):
+    for place, (name, value) in enumerate(words(parameters).items()):
         listed.append(
             {
                 "name": f"PARAMETER_{name.upper()}",

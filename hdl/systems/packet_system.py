@@ -30,7 +30,8 @@ class PacketSystem(wiring.Component):
     Parameters
     ----------
     core : component with streams `i` and `o`; `last` in both payloads, `status` of 4 bits in that
-        of `o`; the first 4 bits of a packet are its opcode
+        of `o`; the first 4 bits of a packet are its opcode; `events`, where it has them, are what
+        the counters `registers.GUARD` count, by name
     parameters : name -> number, what software can read of the core; words, negative ones refused
 
     Ports
@@ -177,7 +178,9 @@ class PacketSystem(wiring.Component):
         for number, name in enumerate(("ILLEGAL", "ORDER", "CUT", "OVERRUN"), 1):
             events[name] = ended & (self.o.payload.status == number)
         made: dict[int, Value] = {}
-        for register in registers.COUNTERS:
+        more: Mapping[str, Value] = getattr(self._core, "events", {})
+        events |= more
+        for register in (*registers.COUNTERS, *(r for r in registers.GUARD if r.name in more)):
             count = Signal(_COUNTER_BITS, name=f"count_{register.name.lower()}")
             m.d.sync += count.eq(Mux(clear, 0, count + events[register.name]))
             made[register.address] = count

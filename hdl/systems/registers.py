@@ -13,6 +13,7 @@ __all__ = [
     "COUNTERS",
     "ENABLE",
     "FRESH",
+    "GUARD",
     "IDENTITY",
     "PARAMETERS",
     "REGISTERS",
@@ -78,6 +79,22 @@ def _counters() -> tuple[Register, ...]:
 COUNTERS = _counters()
 """The counters, of 32 bits, which wrap."""
 
+GUARD = (
+    Register(
+        name="CORRECTED",
+        address=0x40,
+        access="ro",
+        meaning="counts words that left the core's guarded memory with a bit taken back",
+    ),
+    Register(
+        name="DETECTED",
+        address=0x44,
+        access="ro",
+        meaning="counts words that left the core's guarded memory detected as wrong",
+    ),
+)
+"""Counters of cores that have a guard, and of no others; of 32 bits, which wrap."""
+
 REGISTERS: tuple[Register, ...] = (
     Register(name="ID", address=0x00, access="ro", meaning=f"0x{IDENTITY:08x}, which is NGOP"),
     Register(name="VERSION", address=0x04, access="ro", meaning="major [31:16], minor [15:0]"),
@@ -100,5 +117,5 @@ REGISTERS: tuple[Register, ...] = (
 
 
 def address(name: str) -> int:
-    """Where a register of `REGISTERS` lies."""
-    return next(register.address for register in REGISTERS if register.name == name)
+    """Where a register of `REGISTERS` or `GUARD` lies."""
+    return next(each.address for each in (*REGISTERS, *GUARD) if each.name == name)
