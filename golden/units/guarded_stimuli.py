@@ -47,7 +47,8 @@ def commands(params: Memory, level: str, seed: int) -> Batch:
 
 def _group(params: Memory, rng: np.random.Generator) -> Batch:
     p, guard = params.word, params.word.guard
-    whole = params.depth <= 16 and rng.random() < 0.7
+    # Who scrubs has written all words.
+    whole = rng.random() < min(0.7, 16 / params.depth)
     known = rng.permutation(params.depth)[: params.depth if whole else rng.integers(1, 9)]
     source = word_guard.vectors(p, "smoke", int(rng.integers(1 << 30)))
     # Words about bounds that all of them share.
