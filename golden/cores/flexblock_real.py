@@ -44,9 +44,7 @@ class Captured:
     def packets(self, params: "Params") -> list[Batch]:
         """Its commands with their data, which wait for what went before."""
         m = self.mapped
-        made = programs(
-            params, m.layer, m.direction, m.choice, self.left, self.right, wait=True
-        )
+        made = programs(params, m.layer, m.direction, m.choice, self.left, self.right, wait=True)
         return [packet for *_, packets in made for packet in packets]
 
 
