@@ -207,3 +207,24 @@ def test_layer_that_does_not_fit() -> None:
         Mapper(params).map(linear("l", 5, 300, 9), "forward", 0)
     with pytest.raises(UsageError, match="no pass 'dx' of a first layer"):
         Mapper(params).map(conv(8, 8, (4, 4), first=True), "dx", 0)
+
+
+@pytest.mark.parametrize("direction", PASSES)
+@pytest.mark.parametrize("name", ["plain", "depthwise", "attention"])
+def test_what_is_chosen_is_right(name: str, direction: str) -> None:
+    params = Params(pes=8, nibbles=48, load=8, results=8)
+    layer, mapper = LAYERS[name], Mapper(params)
+    left, right = tensors(layer, direction, 5)
+    for mode in range(3):
+        choice = mapper.map(layer, direction, mode).choice
+        table = cuts(layer, choice, direction)
+        wanted = evaluate(
+            layer,
+            direction,
+            Grouped(mode, params.pe.depth(mode) * group_beats(params, mode)),
+            left.astype(np.float64),
+            right.astype(np.float64),
+            lambda y, x, table=table: table[y, x],
+        )
+        found = compute(params, layer, direction, choice, left, right)
+        np.testing.assert_array_equal(found, wanted)
