@@ -10,7 +10,7 @@ from narrowgauge.golden.samples.llama import Llama, Shape
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from narrowgauge.golden.training.attack import language  # noqa: E402
+from narrowgauge.golden.training.attack import language, llama  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -25,7 +25,7 @@ def tensors(seed: int = 1) -> Any:
     made = {"token_embd.weight": 0.8 * rng.standard_normal((VOCABULARY, 16)),
             "output_norm.weight": 2 + rng.random(16)}  # fmt: skip
     for block in range(SHAPE.blocks):
-        for name in language.MATRICES:
+        for name in llama.MATRICES:
             columns = 24 if name == "ffn_down" else 16
             made[f"blk.{block}.{name}.weight"] = (
                 rng.standard_normal((rows.get(name, 16), columns)) / columns**0.5
@@ -36,27 +36,27 @@ def tensors(seed: int = 1) -> Any:
 
 
 def model(blocks: tuple[int, ...] = (0, 2)) -> Any:
-    return language.make(SHAPE, tensors(), TOKENS, blocks)
+    return llama.make(SHAPE, tensors(), TOKENS, blocks)
 
 
 def windows(count: int, seed: int = 3) -> np.ndarray:
     """Likely tokens of the model itself, so that its perplexity is below a guess."""
-    llama = Llama(SHAPE, tensors(), precision="float64")
+    golden = Llama(SHAPE, tensors(), precision="float64")
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, VOCABULARY, count)
-    made = [np.append(s, llama.greedy(np.array([s]), TOKENS - 1)) for s in starts]
+    made = [np.append(s, golden.greedy(np.array([s]), TOKENS - 1)) for s in starts]
     return np.array(made, np.int64)
 
 
 def test_the_model_is_llama() -> None:
     ids = np.random.default_rng(2).integers(0, VOCABULARY, (2, TOKENS))
-    llama = Llama(SHAPE, tensors(), precision="float64")
-    want = np.stack([llama.logits(row) for row in ids])
+    golden = Llama(SHAPE, tensors(), precision="float64")
+    want = np.stack([golden.logits(row) for row in ids])
     net = model()
     with torch.no_grad():
         found = net(torch.from_numpy(ids).reshape(-1)).numpy().reshape(want.shape)
     assert np.allclose(found, want, rtol=1e-4, atol=1e-4)
-    losses = np.concatenate([llama.losses(row) for row in ids])
+    losses = np.concatenate([golden.losses(row) for row in ids])
     value = language.perplexity(net, torch.from_numpy(ids))
     assert value == pytest.approx(np.exp(losses.mean()), rel=1e-4)
     with pytest.raises(UsageError, match=r"blocks must be 0\.\.2, got 3"):

@@ -36,14 +36,14 @@ def attack(fmt: str, batch: str, budget: int) -> Data:
     """One run, without what is not tracked."""
     import torch
 
-    from narrowgauge.golden.training.attack import language
+    from narrowgauge.golden.training.attack import language, llama
 
     torch.set_num_threads(1)
     model = load()
     ids = model.tokens(passage())
     need = (TEXT + TESTS) * TOKENS
     windows = ids[:need].reshape(-1, TOKENS)
-    net = language.make(model.shape, model.tensor, TOKENS, BLOCKS)
+    net = llama.make(model.shape, model.tensor, TOKENS, BLOCKS)
     plan = language.LanguagePlan(fmt=fmt, batch=batch, budget=budget)
     made = language.run(net, plan, windows[:TEXT], windows[TEXT:], lambda line: print(line))
     names = ("tensor", "word", "bit", "field", "place", "before", "after", "flips", "perplexity")
