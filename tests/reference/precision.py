@@ -149,7 +149,8 @@ def _steps(runs: Runs) -> str:
             for each, name in enumerate(("forward", "dX", "dW")):
                 bits = " ".join(str((4, 8, 16)[mode]) for mode in modes[:, index, each])
                 rows.append([net, layer, name, bits])
-    return markdown(["net", "layer", "pass", "bits of a magnitude, interval by interval"], rows)
+    head = ["net", "layer", "pass", "bits of a magnitude, interval by interval"]
+    return markdown(head, rows) if rows else ""
 
 
 def _said(data: dict[str, Any], steps: int) -> str:
@@ -162,13 +163,14 @@ def _said(data: dict[str, Any], steps: int) -> str:
         "authors": "The first convolution, 1 x 1 shortcuts and the last linear layer are FP32.",
         "none": "Every layer is in groups.",
     }[c["kept"]]
+    thresholds = f", thresholds {c['lower']} and {c['upper']}" if "lower" in c else ""
     return (
         f"{c['data']}: {c['images']} images, {c['epochs']} epoch{'s' * (c['epochs'] > 1)} in "
         f"{steps} steps of {c['batch']}, largest learning rate {c['rate']}; accuracy on {test}, "
         "mean over the seeds. Over FP32: mean difference to `bn` in FP32 of runs with the same "
         "seed, and its standard error where there are several. Last loss: mean over the last "
         f"twentieth of an epoch. {kept} Rounding {c['rounding']}, intervals of {c['interval']} "
-        f"steps, thresholds {c.get('lower', 0.1)} and {c.get('upper', 0.2)}. Forward, dX, dW: "
+        f"steps{thresholds}. Forward, dX, dW: "
         "percentage of layers and intervals in FB12 / FB16 / FB24. "
         f"torch {c['torch']}, NumPy {c['numpy']}, one thread."
     )
@@ -188,8 +190,7 @@ def _tables(reports: Sequence[dict[str, Any]]) -> str:
             "Elements that alignment sets to zero, in percent, mean of the intervals:",
             shares,
         ]
-    parts.append(_steps(runs))
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in (*parts, _steps(runs)) if part)
 
 
 def _alike(report: dict[str, Any]) -> str:
