@@ -31,6 +31,8 @@ PRECISIONS = {
 
 _PASSES = {"forward": "forward", "dx": "dX", "dw": "dW"}
 _ROW = 18
+_LONG = 400
+"""Room for the longest name, in pixels."""
 _WIDTH, _HEIGHT, _LOW = 360, 300, 150
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [4, 4], [10, 4])
 
@@ -79,7 +81,7 @@ def curves(report: Mapping[str, Any]) -> Any:
     colours = ["var(--text)" if n == NAMES["bn"] else palette.hue(own, n) for n in norms]
     hues = alt.Scale(domain=norms, range=colours)
     dashes = alt.Scale(domain=norms, range=[_DASHES[i % 6] for i in range(len(norms))])
-    legend = alt.Legend(columns=3, symbolSize=500, symbolStrokeWidth=2)
+    legend = alt.Legend(columns=3, symbolSize=500, symbolStrokeWidth=2, labelLimit=_LONG)
     columns = []
     for net, runs in nets.items():
         rows = _losses(net, runs)
@@ -98,7 +100,7 @@ def curves(report: Mapping[str, Any]) -> Any:
             .properties(width=_WIDTH, height=_HEIGHT, title=net)
         )
         found = alt.Chart(data(_accuracies(net, runs))).encode(
-            alt.Y("norm:N", title=None, sort=norms)
+            alt.Y("norm:N", title=None, sort=norms, axis=alt.Axis(labelLimit=_LONG))
         )
         x = alt.X(
             "x:Q",
