@@ -12,7 +12,7 @@ import pytest
 from narrowgauge import api, flow
 from narrowgauge.synth import library
 from narrowgauge.synth.flow import flow_digest
-from tests.reference import PAGES, README, SHOWN, cost_row, load, pages
+from tests.reference import PAGES, README, SHOWN, cost_row, load, pages, readme
 
 DATA = load()
 POINTS = {point["name"]: point for point in DATA["points"]}
@@ -22,6 +22,11 @@ POINTS = {point["name"]: point for point in DATA["points"]}
 def test_pages_show_the_reference(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text == pages.write(text, SHOWN[page]), "make reference writes the tables"
+
+
+def test_readme_says_what_was_measured() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text == pages.write(text, readme.PAGES[README]), "python -m tests.reference.readme"
 
 
 def test_a_page_without_a_place_is_no_page() -> None:
