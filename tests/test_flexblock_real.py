@@ -41,9 +41,9 @@ def test_cycles_are_those_that_the_mapper_tells(tmp_path: Path) -> None:
 def test_bits_are_those_of_the_torch_module() -> None:
     """Of what is not cut into pieces, whose sums the module does not know."""
     torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
-    from narrowgauge.golden.training.precision import Arithmetic  # noqa: PLC0415
-    from narrowgauge.golden.training.products import Convolution  # noqa: PLC0415
-    from narrowgauge.golden.training.taps import Geometry  # noqa: PLC0415
+    from narrowgauge.golden.training.precision import Arithmetic
+    from narrowgauge.golden.training.products import Convolution
+    from narrowgauge.golden.training.taps import Geometry
 
     params = LARGE.params
     assert images(params) == 64

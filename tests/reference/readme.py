@@ -38,12 +38,12 @@ def _flexblock() -> str:
         return f"{100 * mapping.mean(chosen):.0f} %"
 
     return _wrapped(
-        "Training in blocks: [FlexBlock](docs/cores/flexblock_core.md) does every pass of a training "
-        f"in FB12, FB16 or FB24. Area for area it takes the steps of [three nets](docs/mapping.md) "
-        f"{over('fb24', 'fb12')} times as fast in FB12, and {over('fb24', 'fb16')} times in FB16, as "
-        f"FB24 alone, {over('bf16', 'fb12')} and {over('bf16', 'fb16')} times as fast as bf16; it "
-        f"uses {used(depthwise=False)} of its multipliers, in depthwise layers "
-        f"{used(depthwise=True)}."
+        "Training in blocks: [FlexBlock](docs/cores/flexblock_core.md) does every pass of a "
+        "training in FB12, FB16 or FB24. Area for area it takes the steps of [three "
+        f"nets](docs/mapping.md) {over('fb24', 'fb12')} times as fast in FB12, and "
+        f"{over('fb24', 'fb16')} times in FB16, as FB24 alone, {over('bf16', 'fb12')} and "
+        f"{over('bf16', 'fb16')} times as fast as bf16; it uses {used(depthwise=False)} of its "
+        f"multipliers, in depthwise layers {used(depthwise=True)}."
     )
 
 
@@ -55,10 +55,10 @@ def _flips() -> str:
         return f"{sum(run['to_chance'] for run in runs) / len(runs):.0f}"
 
     return _wrapped(
-        "Bit flips: in every block format one [flip of a shared exponent](docs/attack.md) takes a net "
-        f"to chance. Behind the best [guard](docs/units/guarded_memory.md) of MX-OPAL an attacker "
-        f"who knows it needs {taken('repeated')} for one net and {taken('repeated_resnet')} for "
-        "another."
+        "Bit flips: in every block format one [flip of a shared exponent](docs/attack.md) takes a "
+        "net to chance. Behind the best [guard](docs/units/guarded_memory.md) of MX-OPAL an "
+        f"attacker who knows it needs {taken('repeated')} for one net and "
+        f"{taken('repeated_resnet')} for another."
     )
 
 
