@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """Captured layers on `flexblock_core`: cycles of the hardware, bits of the torch module."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from narrowgauge import registry
 from narrowgauge.golden.cores.flexblock_machine import Machine
-from narrowgauge.golden.cores.flexblock_real import Captured, captured, images
+from narrowgauge.golden.cores.flexblock_real import Captured, captured
 from narrowgauge.golden.mapping.compute import compute
 from narrowgauge.golden.payload import join
 from tests.test_flexblock_core_cycles import P, driver
@@ -25,9 +26,7 @@ def test_cycles_are_those_that_the_mapper_tells(tmp_path: Path) -> None:
     """Of each pass in each mode, from its first beat to the end of its last answer."""
     built = driver(P, tmp_path)
     seen = 0
-    for each in captured(P, ("depthwise", "linear")):
-        if each.mapped.cost.cycles > 3_000:
-            continue
+    for each in captured(P, most=1_500):
         beats = join(each.packets(P))
         wanted = Machine(P).run(beats)
         played = built.play(beats)
@@ -35,7 +34,7 @@ def test_cycles_are_those_that_the_mapper_tells(tmp_path: Path) -> None:
         ends = played.given[wanted["last"] == 1] - played.taken[0] + 1
         assert ends[-1] == each.mapped.cost.cycles, title(each)
         seen += 1
-    assert seen >= 8
+    assert seen >= 12
 
 
 def test_bits_are_those_of_the_torch_module() -> None:
@@ -46,10 +45,9 @@ def test_bits_are_those_of_the_torch_module() -> None:
     from narrowgauge.golden.training.taps import Geometry
 
     params = LARGE.params
-    assert images(params) == 64
     arithmetic = Arithmetic(ordered=True)
     seen = 0
-    for each in captured(params, ("depthwise", "linear")):
+    for each in captured(params, ("depthwise", "linear"), most=math.inf):
         m = each.mapped
         if any(len(plan.pieces) > 1 for plan in m.choice.plans):
             continue
@@ -66,7 +64,7 @@ def test_bits_are_those_of_the_torch_module() -> None:
         if m.direction == "forward":
             wanted = module.forward(convert, left, right)
         elif m.direction == "dx":
-            wanted = module.dx(convert, left, right, (64, layer.channels, *layer.size))
+            wanted = module.dx(convert, left, right, (layer.batch, layer.channels, *layer.size))
         else:
             shape = (layer.outputs, layer.channels // layer.groups, *layer.kernel)
             wanted = module.dw(convert, left, right, shape)
@@ -74,4 +72,4 @@ def test_bits_are_those_of_the_torch_module() -> None:
         # A sum of no groups is +0 on both.
         assert np.array_equal(found.view(np.uint32), wanted.numpy().view(np.uint32)), title(each)
         seen += 1
-    assert seen >= 8
+    assert seen >= 12

@@ -1,7 +1,7 @@
 """Captured layers on `flexblock_core`: every pass in every mode, as the mapper lays them out.
 
 The layers are those of `golden.samples.products`, a convolution, a depthwise one and a linear one
-in the middle of a training, with as many of their images as suit the size of a core.
+in the middle of a training, with as many of their images as take a bounded time.
 """
 
 from collections.abc import Iterator
@@ -20,10 +20,13 @@ from narrowgauge.golden.samples import products
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.flexblock_core import Params
 
-__all__ = ["Captured", "captured", "images"]
+__all__ = ["MOST", "Captured", "captured"]
 
 Floats = npt.NDArray[np.float32]
 
+MOST = 20_000
+"""Cycles of a pass in the vectors of level real."""
+_IMAGES = (64, 32, 16, 8, 4, 2)
 _OPERANDS = {"forward": ("x", "w"), "dx": ("dy", "w"), "dw": ("x", "dy")}
 
 
@@ -48,31 +51,43 @@ class Captured:
         return [packet for *_, packets in made for packet in packets]
 
 
-def images(params: "Params") -> int:
-    """Images that a core of this size is given: all 64 of them from 192 multipliers on."""
-    return max(2, min(64, params.pes * params.nibbles // 3))
+def captured(
+    params: "Params", names: tuple[str, ...] = products.NAMES, most: float = MOST
+) -> Iterator[Captured]:
+    """All passes of the layers of these names, in all modes.
 
-
-def captured(params: "Params", names: tuple[str, ...] = products.NAMES) -> Iterator[Captured]:
-    """All passes of the layers of these names, in all modes."""
-    mapper, count = Mapper(params), images(params)
+    Parameters
+    ----------
+    most : cycles of a pass; it has as many images as can be halved to fit, and is left out where
+        two are too many
+    """
+    mapper = Mapper(params)
     for name in names:
-        layer = products.load().layers[name]
-        arrays = {"x": layer.x[:count], "w": layer.w, "dy": layer.dy[:count]}
-        batch, channels, height, width = arrays["x"].shape
-        shape = Convolution(
-            name=name,
-            batch=batch,
-            channels=channels,
-            outputs=len(layer.w),
-            size=(height, width),
-            kernel=(layer.w.shape[2], layer.w.shape[3]),
-            stride=(layer.stride, layer.stride),
-            padding=(layer.padding, layer.padding),
-            groups=layer.groups,
-        )
         for direction in PASSES:
-            left, right = (arrays[part] for part in _OPERANDS[direction])
             for mode in range(len(MODES)):
-                mapped = mapper.map(shape, direction, mode)
-                yield Captured(mapped=mapped, left=left, right=right)
+                for count in _IMAGES:
+                    shape, arrays = _cut(name, count)
+                    mapped = mapper.map(shape, direction, mode)
+                    if mapped.cost.cycles <= most:
+                        left, right = (arrays[part] for part in _OPERANDS[direction])
+                        yield Captured(mapped=mapped, left=left, right=right)
+                        break
+
+
+def _cut(name: str, count: int) -> tuple[Convolution, dict[str, Floats]]:
+    """A layer and its tensors, of its first images."""
+    layer = products.load().layers[name]
+    arrays = {"x": layer.x[:count], "w": layer.w, "dy": layer.dy[:count]}
+    batch, channels, height, width = arrays["x"].shape
+    shape = Convolution(
+        name=name,
+        batch=batch,
+        channels=channels,
+        outputs=len(layer.w),
+        size=(height, width),
+        kernel=(layer.w.shape[2], layer.w.shape[3]),
+        stride=(layer.stride, layer.stride),
+        padding=(layer.padding, layer.padding),
+        groups=layer.groups,
+    )
+    return shape, arrays
