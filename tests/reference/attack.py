@@ -112,6 +112,7 @@ _TABLES = {
     "resnet": tables.methods,
     "fields": tables.fields,
     "guards": tables.guards,
+    "guards_place": tables.guards,
     "guards_resnet": tables.guards,
     "repeated": tables.guards,
     "repeated_resnet": tables.guards,
