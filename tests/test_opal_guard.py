@@ -107,13 +107,13 @@ def test_flips_in_the_memory_of_the_verilog(
         assert all(np.array_equal(again[name], got[name]) for name in got)
 
 
-@pytest.mark.parametrize("flips", [False, True])
-def test_a_system_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flips: bool) -> None:
+def test_a_system_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over AXI4-Lite: a block is fetched once a row, so a flip of it counts as often."""
     point = point_of("secded_scale")
-    if flips:
-        flipped(monkeypatch, point)
-    p, given = point.params, program(point)
+    flipped(monkeypatch, point)
+    p = point.params
+    given = {name: values[:1] for name, values in program(point).items()}
+    first = tuple(upset for upset in UPSETS if upset.program == 0)
     driver = Driver(
         "guarded",
         emit.verilog(design.system(point), "guarded"),
@@ -124,15 +124,13 @@ def test_a_system_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
         thorough=False,
     )
     beats = opal_core.input_beats(p, given)
-    answers = opal_core.output_beats(p, opal_core.model(p, given, UPSETS if flips else ()))
+    answers = opal_core.output_beats(p, opal_core.model(p, given, first))
     reads = [Read(address=register.address) for register in registers.GUARD]
     steps = [Send(beats=beats), Expect(packets=int(answers["last"].sum())), Idle(), *reads]
     log = driver.run(steps)
     assert all(np.array_equal(log.beats[name], answers[name]) for name in answers)
-    low, high = packets.REAL_ROWS
-    # Loads 0 and 1 of a program meet as many rows; in the second program they change places.
-    want = (low + high, high + low) if flips else (0, 0)
-    assert [data for data, _ in log.answers[-2:]] == list(want)
+    # Of load 0 one bit flips, of load 1 two.
+    assert [data for data, _ in log.answers[-2:]] == list(packets.REAL_ROWS)
 
 
 def test_registers_of_the_guard() -> None:
