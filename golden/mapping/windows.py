@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from narrowgauge.golden.mapping.layers import Convolution
 
-__all__ = ["Class", "classes", "extent", "window"]
+__all__ = ["Class", "along", "classes", "extent", "window"]
 
 Array = npt.NDArray[np.generic]
 
@@ -33,32 +33,52 @@ class Class:
         ends = (0, (len(self.taps) - 1) * self.next)
         return self.start + min(ends), self.start + max(ends) + (self.count - 1) * self.step + 1
 
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The element of output 0 at each tap; one outside of the source is zero."""
+        return tuple(self.start + number * self.next for number in range(len(self.taps)))
 
-def classes(layer: Convolution, axis: int, back: bool) -> list[Class]:
-    """Of the outputs of an axis; back, of the inputs, those without taps left out."""
-    kernel, stride = layer.kernel[axis], layer.stride[axis]
-    padding, dilation = layer.padding[axis], layer.dilation[axis]
+
+def along(
+    kernel: int, made: int, *, stride: int, padding: int, dilation: int, back: bool
+) -> list[Class]:
+    """Of the outputs of an axis, `made` of them; back, of the inputs, those without taps left out.
+
+    Back there is a class for each remainder by the stride, so that nothing is multiplied by zeros
+    that were put between pixels.
+    """
     if not back:
         return [
             Class(
-                first=0, every=1, count=layer.made[axis], taps=tuple(range(kernel)),
+                first=0, every=1, count=made, taps=tuple(range(kernel)),
                 start=-padding, next=dilation, step=stride,
             )
         ]  # fmt: skip
-    made = []
-    size = layer.size[axis]
-    for first in range(min(stride, size)):
+    found = []
+    for first in range(min(stride, made)):
         met = [k for k in range(kernel) if (first + padding - k * dilation) % stride == 0]
         if met:
             starts = [(first + padding - k * dilation) // stride for k in met]
-            made.append(
+            found.append(
                 Class(
-                    first=first, every=stride, count=len(range(first, size, stride)),
+                    first=first, every=stride, count=len(range(first, made, stride)),
                     taps=tuple(met), start=starts[0],
                     next=starts[1] - starts[0] if len(met) > 1 else 0, step=1,
                 )
             )  # fmt: skip
-    return made
+    return found
+
+
+def classes(layer: Convolution, axis: int, back: bool) -> list[Class]:
+    """Of an axis of a layer."""
+    return along(
+        layer.kernel[axis],
+        layer.size[axis] if back else layer.made[axis],
+        stride=layer.stride[axis],
+        padding=layer.padding[axis],
+        dilation=layer.dilation[axis],
+        back=back,
+    )
 
 
 def window(source: Array, rows: Class, columns: Class) -> tuple[Array, tuple[int, int]]:

@@ -194,7 +194,7 @@ class Convolution:
         # Images and groups last in memory, so that what a tap takes lies in long runs.
         last = source.permute(3, 4, 2, 0, 1).contiguous()
         for pair, part in self._classes(made, kernel, back):
-            taps = [ky * kernel[1] + kx for ky, _ in pair[0].taps for kx, _ in pair[1].taps]
+            taps = [ky * kernel[1] + kx for ky in pair[0].taps for kx in pair[1].taps]
             # Elements of the window first: (taps x channels, groups, outputs).
             a = convert(w[..., taps].permute(3, 2, 0, 1).flatten(0, 1), 0)
             found = [x.permute(2, 0, 1, 3, 4) for _, x in windows(last, pair, kernel[1])]
