@@ -15,6 +15,10 @@ place, with `hold` it stays in the core. docs/cores/flexblock_core.md has the ta
 All bits are those of `bfp_pe`, and of `arith.fp_add` for sums. Addresses have the bits that they
 need and one more: beyond a memory they wrap, and the status says so.
 
+With a guard each word lies in its bank with check bits (`golden.guard`), its exponent fields being
+the `scale` of a word, and what is detected as wrong reads as zeros, which add nothing. `upsets` are
+bits that flip in the banks.
+
 Status: 1 illegal, 2 beyond a memory, 3 cut (`last` before the final data beat), 4 overrun (`last`
 later: the rest is discarded). The beat after `last` is a header.
 
@@ -23,6 +27,7 @@ Point Support", IEEE Trans. Computers 2023, for modes and what the elements do; 
 counters and order are this project's.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,13 +41,16 @@ from narrowgauge.golden.cores.baseline import (
     output_beats,
     output_lengths,
 )
-from narrowgauge.golden.cores.flexblock_machine import Machine
+from narrowgauge.golden.cores.flexblock_machine import Machine, Upset
 from narrowgauge.golden.errors import UsageError, check_limits
+from narrowgauge.golden.guard import Guard, Part
 from narrowgauge.golden.payload import Batch, Field, Payload, join
 from narrowgauge.golden.units import bfp_pe
 
 __all__ = [
     "Params",
+    "Stored",
+    "Upset",
     "input_beats",
     "lengths",
     "model",
@@ -50,6 +58,13 @@ __all__ = [
     "output_lengths",
     "vectors",
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What a bank holds of a word."""
+
+    guard: Guard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +79,7 @@ class Params:
     sums : results of an element that the core keeps, a power of two, 4..8192
     load : words of a beat of LOAD, a power of two, at most pes
     results : results of a beat of answers, a power of two, at most pes
+    guard : of the words in the banks, of `golden.guard.KINDS`, without bounds
     """
 
     pes: int = 4
@@ -76,6 +92,7 @@ class Params:
     sums: int = 64
     load: int = 4
     results: int = 4
+    guard: str = "none"
 
     def __post_init__(self) -> None:
         _ = self.pe
@@ -89,6 +106,8 @@ class Params:
                 raise UsageError(
                     f"{name} must not exceed pes={self.pes}, got {getattr(self, name)}"
                 )
+        if self.stored.guard.limits:
+            raise UsageError(f"guard must be one without bounds, got {self.guard!r}")
 
     @cached_property
     def pe(self) -> bfp_pe.Params:
@@ -136,6 +155,23 @@ class Params:
                 Field(name="scales", width=8, count=2),
             )
         )
+
+    @cached_property
+    def stored(self) -> Stored:
+        """A word as its bank holds it: slots of four bits and a sign, and two exponent fields."""
+        parts: list[Part] = []
+        slots, scales = self.word.fields
+        for low in range(0, slots.width * (slots.count or 1), slots.width):
+            parts += [Part("element", low, slots.width - 1), Part("top", low + slots.width - 1, 1)]
+        for number in range(scales.count or 1):
+            low = slots.width * (slots.count or 1) + number * scales.width
+            parts.append(Part("scale", low, scales.width))
+        return Stored(guard=Guard(kind=self.guard, parts=tuple(parts)))
+
+    @property
+    def guarded(self) -> Stored | None:
+        """The same where there is a guard."""
+        return None if self.guard == "none" else self.stored
 
     @cached_property
     def header(self) -> Payload:
@@ -195,17 +231,26 @@ class Params:
         )
 
 
-def model(params: Params, batch: Batch) -> Batch:
+def model(params: Params, batch: Batch, upsets: Iterable[Upset] = ()) -> Batch:
     """Programs to the beats that answer them, `answered` of them each.
 
     A program is a row of beats: fields of `params.input` with an axis of programs before that of
     beats, `last` being named `final`. Each begins as after a reset.
+
+    Parameters
+    ----------
+    upsets : bits that flip in the banks; none of words that are not loaded
     """
     parts, answered = [], []
+    flips = tuple(upsets)
+    for each in flips:
+        if not 0 <= each.program < len(batch["final"]):
+            raise UsageError(f"no program {each.program} in which a bit could flip")
     for number in range(len(batch["final"])):
         beats = {name: values[number] for name, values in batch.items()}
         beats["last"] = beats.pop("final")
-        made = Machine(params).run(params.input.check(beats), f"program {number}")
+        machine = Machine(params, tuple(each for each in flips if each.program == number))
+        made = machine.run(params.input.check(beats), f"program {number}")
         parts.append(made)
         answered.append(len(made["last"]))
     return join([params.output.beats(0), *parts]) | {"answered": np.array(answered, np.int64)}

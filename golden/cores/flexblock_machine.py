@@ -4,6 +4,7 @@ What would depend on a word or a sum that was never written is a `UsageError`, a
 may overtake the RUN before it: silicon has anything there.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,12 +21,30 @@ from narrowgauge.golden.units import bfp_pe
 if TYPE_CHECKING:
     from narrowgauge.golden.cores.flexblock_core import Params
 
-__all__ = ["Machine", "addresses"]
+__all__ = ["Machine", "Upset", "addresses"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _ADD = fp_add.Params(exp_bits=8, man_bits=23)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upset:
+    """A bit that flips in a bank once a word is loaded.
+
+    Parameters
+    ----------
+    program : number of the program
+    load : number of the LOAD among those of the program that write
+    word : among those of the LOAD
+    bit : of what is stored of the word, check bits on top
+    """
+
+    program: int
+    load: int
+    word: int
+    bit: int
 
 
 def addresses(params: "Params", fields: dict[str, int]) -> tuple[Ints, Ints]:
@@ -51,9 +70,11 @@ class Machine:
     Parameters
     ----------
     params : of the core
+    upsets : bits that flip, of its program
     """
 
-    def __init__(self, params: "Params") -> None:
+    def __init__(self, params: "Params", upsets: tuple[Upset, ...] = ()) -> None:
+        self._upsets, self._loads = upsets, 0
         p = self.params = params
         sizes = (p.pes * p.a_depth, p.pes * p.b_depth)
         self._memory = [p.word.beats(size) for size in sizes]
@@ -67,7 +88,11 @@ class Machine:
         """The answers to packets; the final one must have ended."""
         if not len(beats["last"]) or not beats["last"][-1]:
             raise UsageError(f"{where} ends within a packet")
-        return join([self.params.output.beats(0), *(self.packet(part) for part in split(beats))])
+        made = join([self.params.output.beats(0), *(self.packet(part) for part in split(beats))])
+        for each in self._upsets:
+            if not 0 <= each.load < self._loads:
+                raise UsageError(f"no LOAD {each.load} in {where} of which a bit could flip")
+        return made
 
     def packet(self, beats: Batch) -> Batch:
         """The answer to one packet; none to NOP."""
@@ -104,13 +129,28 @@ class Machine:
         if self.overtakes(side, start, len(come)):
             name = Side(side).name
             raise UsageError(f"LOAD of {name} at {start} may overtake a RUN, which needs after")
-        for name, values in p.word.unpack(come.astype(np.uint8)).items():
+        kept = self._read(come.astype(np.uint8))
+        for name, values in p.word.unpack(kept).items():
             self._memory[side][name][start : start + len(come)] = values
         self._written[side][start : start + len(come)] = True
         need = -(-count // p.load)
         if len(words) < need:
             return Status.CUT
         return Status.OVERRUN if len(words) > need else Status.OK
+
+    def _read(self, come: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Words of a LOAD as its banks give them: without flips as they came."""
+        flips = [each for each in self._upsets if each.load == self._loads]
+        self._loads += 1
+        if not flips:
+            return come
+        guard = self.params.stored.guard
+        stored = guard.encode(np.unpackbits(come, axis=1, bitorder="little"))
+        for each in flips:
+            if not (0 <= each.word < len(stored) and 0 <= each.bit < guard.stored_bits):
+                raise UsageError(f"no bit {each.bit} of word {each.word} that could flip")
+            stored[each.word, each.bit] ^= 1
+        return np.packbits(guard.decode(stored).bits, axis=1, bitorder="little")
 
     def _run(self, header: dict[str, int], words: Ints) -> Batch:
         """RUN: all columns at once, then their results in order."""

@@ -1,15 +1,22 @@
 """The ends of a guarded memory: check bits on the way in, syndrome and clamps on the way out."""
 
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
-from narrowgauge.golden.arith.word_guard import Params
-
-__all__ = ["Decoder", "checks"]
+__all__ = ["Decoder", "Guarded", "checks"]
 
 
-def checks(p: Params, word: Value) -> Value:
+class Guarded(Protocol):
+    """Parameters of words that have a guard."""
+
+    @property
+    def guard(self) -> Any:
+        """The `golden.guard.Guard` of a word."""
+
+
+def checks(p: Guarded, word: Value) -> Value:
     """The check bits of a word."""
     guard = p.guard
     pairs = list(zip(guard.covered, guard.columns, strict=True))
@@ -36,7 +43,7 @@ class Decoder:
     corrected, detected : see `golden.guard`
     """
 
-    def __init__(self, m: Module, p: Params, stored: Value, limits: Mapping[str, Value]) -> None:
+    def __init__(self, m: Module, p: Guarded, stored: Value, limits: Mapping[str, Value]) -> None:
         self._m, self._p, self._limits = m, p, limits
         guard = p.guard
         size = guard.word_bits

@@ -3,17 +3,20 @@
     i -+-> control --> banks of A, B --> elements --> collector --> o
        +-> sequencer ----+
 
+With a guard, words lie in the banks with their check bits, and leave them decoded.
+
 Banks are read a cycle before the elements take what they hold. A word of B goes to all elements
 through one multiplexer, or each element's own to it.
 """
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 
 from narrowgauge.golden.cores.flexblock_core import Params
+from narrowgauge.hdl.arith.guard_code import Decoder, checks
 from narrowgauge.hdl.arith.multimode_mul import or_all
 from narrowgauge.hdl.cores.flexblock_collector import Collector
 from narrowgauge.hdl.cores.flexblock_commands import COLUMN, ORDER, RUN
@@ -38,6 +41,8 @@ _COLUMNS = 4
 class FlexblockCore(StreamUnit):
     """See the module.
 
+    With a guard, `events` are how many words it corrects and detects, for a system to count.
+
     Parameters
     ----------
     params : see `narrowgauge.golden.cores.flexblock_core.Params`
@@ -53,6 +58,8 @@ class FlexblockCore(StreamUnit):
 
     def __init__(self, params: Params) -> None:
         self._params = params
+        names = ("CORRECTED", "DETECTED") if params.guarded is not None else ()
+        self.events = {name: Signal(range(2 * params.pes + 1), name=name.lower()) for name in names}
         super().__init__(params)
 
     def elaborate(self, platform: object) -> Module:
@@ -149,12 +156,14 @@ class FlexblockCore(StreamUnit):
         """What was read of each element's bank of A and of B."""
         p = self._params
         width, skip = p.word.width, (p.load - 1).bit_length()
+        stored = width if p.guarded is None else p.guarded.guard.stored_bits
+        found_wrong: dict[str, list[Value]] = {name: [] for name in self.events}
         row = Mux(control.shared, sequencer.b[p.bank_bits :], sequencer.b[: p.row_bits[1]])
         read_rows = (sequencer.a_row, row)
         found: tuple[list[Value], list[Value]] = ([], [])
         for side, depth in enumerate((p.a_depth, p.b_depth)):
             for i in range(p.pes):
-                memory: Any = Memory(shape=width, depth=depth, init=[])
+                memory: Any = Memory(shape=stored, depth=depth, init=[])
                 m.submodules[f"bank_{'ab'[side]}{i}"] = memory
                 write, read = memory.write_port(), memory.read_port()
                 mine: Value = control.write & (control.side == side)
@@ -166,14 +175,26 @@ class FlexblockCore(StreamUnit):
                 wanted = fetch
                 if side:
                     wanted = fetch & (~control.shared | (sequencer.b[: p.bank_bits] == i))
+                given: Value = word[place * width : (place + 1) * width]
+                shown: Value = read.data
+                if p.guarded is not None:
+                    given = Cat(given, checks(p.guarded, given))
+                    guarded = Decoder(m, p.guarded, read.data, {})
+                    shown = guarded.word
+                    fetched = Signal(name="fetched")
+                    m.d.sync += fetched.eq(wanted)
+                    found_wrong["CORRECTED"].append(guarded.corrected & fetched)
+                    found_wrong["DETECTED"].append(guarded.detected & fetched)
                 m.d.comb += [
                     write.addr.eq(control.row),
-                    write.data.eq(word[place * width : (place + 1) * width]),
+                    write.data.eq(given),
                     write.en.eq(mine),
                     read.addr.eq(read_rows[side]),
                     read.en.eq(wanted),
                 ]
-                found[side].append(read.data)
+                found[side].append(shown)
+        for name, event in self.events.items():
+            m.d.comb += event.eq(sum(found_wrong[name], Const(0)))
         return found
 
     def _distributed(self, m: Module, about: Any, own: list[Value]) -> list[Value]:
