@@ -58,11 +58,14 @@ def test_every_point_of_arith_has_claims() -> None:
         if point.entry.layer != "arith":
             continue
         stated = prove.claims(point)
-        assert any("RTL" in claim.claim for claim in stated), point.full_name
+        # Of a guard the claims are those of its code, for all words and the flips that they name.
+        guard = point.entry.name == "word_guard"
+        own = ("flip", "leave within") if guard else ("RTL",)
+        assert any(word in claim.claim for claim in stated for word in own), point.full_name
         assert any(isinstance(claim, Handshake) for claim in stated)
         words = [(claim.claim, claim.method, claim.size) for claim in stated]
         assert len(set(words)) == len(words)
-        bits = point.params.input.width
+        bits = point.params.guard.word_bits if guard else point.params.input.width
         # All inputs, or all that hold codes.
         sizes = [claim.size for claim in stated]
         assert any(f"2^{bits}" in s or s.startswith("all codes of ") for s in sizes), sizes

@@ -22,8 +22,10 @@ def _narrow() -> list[Point]:
         narrow = [p for p in points if p.parameters.get("lanes", 0) == fewest]
         least: dict[tuple[tuple[str, object], ...], Point] = {}
         for point in sorted(narrow, key=lambda point: point.parameters.get("nibbles", 0)):
-            others = {k: v for k, v in point.parameters.items() if k != "nibbles"}
-            least.setdefault(tuple(others.items()), point)
+            # Of a core a point of few elements stands for one of more.
+            others = {k: v for k, v in point.parameters.items() if k not in ("nibbles", "pes")}
+            key = () if "pes" in point.parameters else tuple(others.items())
+            least.setdefault(key, point)
         chosen += least.values()
     return chosen
 

@@ -18,7 +18,10 @@ FAULTS = 5
 
 @pytest.mark.parametrize("entry", registry.ENTRIES, ids=lambda entry: entry.name)
 def test_bench_notices_a_fault(entry: Entry, tmp_path: Path) -> None:
-    name, values = next(iter(entry.points.items()))
+    # The narrowest point, whose faults are the others'.
+    name, values = min(
+        entry.points.items(), key=lambda each: (each[1].get("lanes", 0), each[1].get("nibbles", 0))
+    )
     lanes = {"lanes": 8} if values.get("lanes", 0) > 16 else {}
     point = registry.Point(entry=entry, name=name, params=entry.params(name, **lanes))
     for seed in range(FAULTS):
