@@ -15,6 +15,7 @@ from typing import Any
 from narrowgauge.attack import Request
 from tests.reference import attack_tables as tables
 from tests.reference.attack_tables import FLIP, GUARDED, overhead, price, runs
+from tests.reference.pages import put
 
 __all__ = [
     "BEGIN",
@@ -122,7 +123,6 @@ _TABLES = {
 
 def render(data: dict[str, Data], page: str) -> str:
     """The page with its tables."""
-    before, _, rest = page.partition(BEGIN)
     parts = []
     for name, table in _TABLES.items():
         if name not in data:
@@ -134,7 +134,7 @@ def render(data: dict[str, Data], page: str) -> str:
             said = f"{tables.best_guards(data[name])} {said}".strip()
         parts.append(f"{table(data[name])}\n\n{said}\n\n    {command(data[name])}")
     made = "\n\n".join(parts)
-    return f"{before}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}"
+    return put(page, BEGIN, END, made)
 
 
 def main(paths: Sequence[str]) -> None:

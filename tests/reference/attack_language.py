@@ -19,6 +19,7 @@ from narrowgauge.console import markdown
 from narrowgauge.language import load, passage, sources
 from tests.reference.attack import PAGE
 from tests.reference.attack_tables import short
+from tests.reference.pages import put
 
 __all__ = ["BEGIN", "DATA", "END", "main", "render", "table"]
 
@@ -84,7 +85,6 @@ def table(runs: list[Data]) -> str:
 
 def render(data: Data, page: str) -> str:
     """The page with its table."""
-    before, _, rest = page.partition(BEGIN)
     ends = [run["distances"] for run in data["runs"] if run["distances"]]
     said = (
         f"Perplexity of {data['model']} on {TESTS} windows of {TOKENS} tokens of the passage that "
@@ -100,10 +100,7 @@ def render(data: Data, page: str) -> str:
         )
     formats = " ".join(dict.fromkeys(run["plan"]["fmt"] for run in data["runs"]))
     command = f"    python -m tests.reference.attack_language {formats}"
-    return (
-        f"{before}{BEGIN}\n{table(data['runs'])}\n\n{said}\n\n{command}\n{END}"
-        + (rest.partition(END)[2])
-    )
+    return put(page, BEGIN, END, f"{table(data['runs'])}\n\n{said}\n\n{command}")
 
 
 def main(given: Sequence[str] | None = None) -> None:

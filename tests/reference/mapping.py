@@ -16,8 +16,21 @@ from narrowgauge.golden.mapping.layers import PASSES
 from narrowgauge.golden.mapping.nets import NETS
 from narrowgauge.mapping import CORE, Report, Request, evaluate, geometric
 from tests.reference.mapping_ratios import CHOSEN, Data, peak, ratios, step, total
+from tests.reference.pages import put
 
-__all__ = ["BEGIN", "CHOSEN", "DATA", "END", "NIBBLES", "PAGE", "load", "maps", "reduce", "render"]
+__all__ = [
+    "BEGIN",
+    "CHOSEN",
+    "DATA",
+    "END",
+    "NIBBLES",
+    "PAGE",
+    "groups",
+    "load",
+    "maps",
+    "reduce",
+    "render",
+]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = Path(__file__).with_name("mapping.json")
@@ -202,21 +215,25 @@ def _depthwise(nets: Data) -> str:
     )
 
 
+def groups(nets: Data) -> list[tuple[str, Any]]:
+    """Of all nets, modes and passes: the kinds of layers, and what was counted of them."""
+    return [
+        (kind, group)
+        for net in NETS
+        for passes in nets[net].values()
+        for kinds in passes.values()
+        for kind, group in kinds.items()
+    ]
+
+
 def render(data: Data, page: str) -> str:
     """The page with its tables."""
-    before, _, rest = page.partition(BEGIN)
     nets = data["nibbles"][CHOSEN]
     told = " ".join(f"{name}={value}" for name, value in CORE.items())
     told += f" load={CORE['pes']} results={CORE['pes']}"
-    every = [
-        g for net in NETS for passes in nets[net].values() for kinds in passes.values()
-        for g in kinds.values()
-    ]  # fmt: skip
-    rest_of = [
-        group
-        for net in NETS for passes in nets[net].values() for kinds in passes.values()
-        for kind, group in kinds.items() if kind != "depthwise"
-    ]  # fmt: skip
+    kinds = groups(nets)
+    every = [group for _, group in kinds]
+    rest_of = [group for kind, group in kinds if kind != "depthwise"]
     parts = [
         f"`{told}`, batch 64. Geometric mean over the layers of a type (the least of them), in "
         "percent of the products that the mode could make.",
@@ -235,7 +252,7 @@ def render(data: Data, page: str) -> str:
         _traffic(nets),
     ]
     tables = "\n\n".join(parts)
-    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
+    return put(page, BEGIN, END, tables)
 
 
 def main(what: str) -> None:

@@ -3,21 +3,25 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-__all__ = ["Tables", "update", "write"]
+__all__ = ["Tables", "put", "update", "write"]
 
 Tables = Mapping[str, Callable[[], str]]
 """What stands between the marks of a name, by name."""
+
+
+def put(text: str, begin: str, end: str, made: str) -> str:
+    """The page with other lines between two marks."""
+    head, _, rest = text.partition(begin)
+    return f"{head}{begin}\n{made}\n{end}{rest.partition(end)[2]}"
 
 
 def write(text: str, tables: Tables) -> str:
     """The page with its tables made anew; a name without marks is an error."""
     for name, table in tables.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        head, marked, rest = text.partition(begin)
-        _, closed, tail = rest.partition(end)
-        if not (marked and closed):
+        if end not in text.partition(begin)[2]:
             raise ValueError(f"no place for the table {name}")
-        text = f"{head}{begin}\n{table()}\n{end}{tail}"
+        text = put(text, begin, end, table())
     return text
 
 

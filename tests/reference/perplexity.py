@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from narrowgauge.console import markdown
+from tests.reference.pages import put
 
 __all__ = ["BEGIN", "DATA", "END", "PAGE", "load", "main", "render", "table"]
 
@@ -95,8 +96,7 @@ def table(data: dict[str, Any]) -> str:
 
 def render(data: dict[str, Any], page: str) -> str:
     """The page with its table."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table(data)}\n{END}{rest.partition(END)[2]}"
+    return put(page, BEGIN, END, table(data))
 
 
 def main(paths: Sequence[str]) -> None:

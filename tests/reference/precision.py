@@ -16,6 +16,7 @@ import numpy as np
 
 from narrowgauge.console import markdown
 from narrowgauge.train import NETS, NORMS, PRECISIONS
+from tests.reference.pages import put
 from tests.reference.training import PAGE
 
 __all__ = ["BEGIN", "DATA", "END", "PAGE", "command", "gap", "load", "main", "merged", "render"]
@@ -203,12 +204,11 @@ def _alike(report: dict[str, Any]) -> str:
 
 def render(reports: Sequence[dict[str, Any]], page: str) -> str:
     """The page with its tables."""
-    before, _, rest = page.partition(BEGIN)
     groups: dict[str, list[dict[str, Any]]] = {}
     for report in reports:
         groups.setdefault(_alike(report), []).append(report)
     tables = "\n\n".join(_tables(group) for group in groups.values())
-    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
+    return put(page, BEGIN, END, tables)
 
 
 def main(paths: Sequence[str]) -> None:

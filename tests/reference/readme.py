@@ -27,14 +27,8 @@ def _flexblock() -> str:
         return f"{math.prod(values) ** (1 / len(values)):.1f}"
 
     def used(*, depthwise: bool) -> str:
-        chosen = [
-            group
-            for net in data["nibbles"][mapping.CHOSEN].values()
-            for passes in net.values()
-            for kinds in passes.values()
-            for kind, group in kinds.items()
-            if (kind == "depthwise") is depthwise
-        ]
+        kinds = mapping.groups(data["nibbles"][mapping.CHOSEN])
+        chosen = [group for kind, group in kinds if (kind == "depthwise") is depthwise]
         return f"{100 * mapping.mean(chosen):.0f} %"
 
     return _wrapped(

@@ -15,6 +15,7 @@ import numpy as np
 
 from narrowgauge.console import markdown
 from narrowgauge.train import NETS, NORMS
+from tests.reference.pages import put
 
 __all__ = [
     "BEGIN",
@@ -162,9 +163,8 @@ def _tables(reports: Sequence[dict[str, Any]]) -> list[str]:
 
 def render(reports: Sequence[dict[str, Any]], page: str) -> str:
     """The page with its tables."""
-    before, _, rest = page.partition(BEGIN)
     tables = "\n\n".join(_tables(reports))
-    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
+    return put(page, BEGIN, END, tables)
 
 
 def main(paths: Sequence[str]) -> None:
