@@ -26,7 +26,7 @@ from narrowgauge.golden.training.attack.search import (
     Record,
     Search,
     losses_of,
-    not_lost,
+    sloped,
     unwatched,
 )
 from narrowgauge.golden.training.attack.victim import Victim
@@ -166,14 +166,8 @@ def adaptive(
     flips, together = 0, 1
     with Replay(victim.net, victim.layers) as replay:
         while flips < budget:
-            losses, images, labels = not_lost(replay, images, labels)
-            if not len(images):
-                return made, "no gradient"
-            loss = losses.mean()
-            gradients = victim.gradients(loss)
-            now = float(loss.detach())
-            sane = [np.isfinite(g).all() for g in gradients.values()]
-            if not all(sane) or not any(g.any() for g in gradients.values()):
+            images, labels, now, gradients = sloped(victim.gradients, replay, images, labels)
+            if not gradients:
                 return made, "no gradient"
             group: Group = []
             while together <= search.together and not group:

@@ -31,12 +31,15 @@ from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.training.attack.replay import Replay, Row
 from narrowgauge.golden.training.attack.victim import Victim
 
-__all__ = ["Search", "losses_of", "not_lost", "progressive", "random_flips", "record", "unwatched"]
+__all__ = ["Search", "losses_of", "progressive", "random_flips", "record", "sloped", "unwatched"]
 
 _LOST = 1e4
 """Loss of an image from which on it is lost."""
 
 Record = dict[str, Any]
+
+Slopes = Mapping[str, npt.NDArray[np.floating]]
+"""Gradients by layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,14 +183,8 @@ def progressive(
     with Replay(victim.net, victim.layers) as replay:
         together = 1
         while len(made) < budget:
-            losses, images, labels = not_lost(replay, images, labels)
-            if not len(images):
-                return made, "no gradient"
-            loss = losses.mean()
-            gradients = victim.gradients(loss)
-            now = float(loss.detach())
-            sane = [np.isfinite(g).all() for g in gradients.values()]
-            if not all(sane) or not any(g.any() for g in gradients.values()):
+            images, labels, now, gradients = sloped(victim.gradients, replay, images, labels)
+            if not gradients:
                 return made, "no gradient"
             found: tuple[float, str, list[int]] = (-1.0, "", [])
             while together <= min(search.together, budget - len(made)):
@@ -210,7 +207,26 @@ def progressive(
     return made, "budget"
 
 
-def not_lost(
+def sloped(
+    slopes: Callable[[torch.Tensor], Slopes], replay: Replay, images: torch.Tensor,
+    labels: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, float, Slopes]:  # fmt: skip
+    """The images that are not lost, their labels, their mean loss, and its `slopes`.
+
+    No slopes where no image is left, one of them is NaN or Inf, or all are zero.
+    """
+    losses, images, labels = _not_lost(replay, images, labels)
+    if not len(images):
+        return images, labels, float("nan"), {}
+    loss = losses.mean()
+    made = slopes(loss)
+    sane = [np.isfinite(g).all() for g in made.values()]
+    if not all(sane) or not any(g.any() for g in made.values()):
+        made = {}
+    return images, labels, float(loss.detach()), made
+
+
+def _not_lost(
     replay: Replay, images: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Losses of the images that are not lost, with these and their labels; a pass is recorded."""
