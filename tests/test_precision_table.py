@@ -10,7 +10,7 @@ import pytest
 
 from narrowgauge.golden.precision import decide
 from narrowgauge.train import NETS, NORMS, PRECISIONS
-from tests.reference import precision
+from tests.reference import drift, pages, precision
 
 REPORTS = precision.load()
 
@@ -133,3 +133,20 @@ def test_precision_costs_little_where_dw_has_more_bits(net: str) -> None:
     runs = precision.merged(usual)[net]
     for name in ("bn+fb24", "bn+fb16", "bn+dynamic"):
         assert precision.gap(runs[name], runs["bn"])[0] > -1
+
+
+def test_the_page_shows_the_drift() -> None:
+    page = precision.PAGE.read_text(encoding="utf-8")
+    assert page == pages.write(page, drift.SHOWN[precision.PAGE]), "python -m tests.reference.drift"
+
+
+def test_truncated_dw_costs_averages_more_than_the_loss() -> None:
+    runs = {(run["precision"], run["rounding"]): run for run in drift.load()["runs"]}
+    wide, cut, near = (
+        runs[name] for name in (("mixed_dw", "rtz"), ("mixed", "rtz"), ("mixed", "rne"))
+    )
+    assert cut["lag"] > 2 * max(wide["lag"], near["lag"])
+    assert cut["anew"] - cut["accuracy"] > 10 * max(
+        run["anew"] - run["accuracy"] for run in (wide, near)
+    )
+    assert abs(cut["loss"] - wide["loss"]) < 0.01

@@ -2,7 +2,7 @@
 
 `python -m tests.reference.precision FILE.json ...` takes what `narrowgauge train --precision ...
 --record` has written. Files with the same settings share a table; of a net and run that several of
-them have, the last one's counts.
+them have, the last one's counts. Shares and modes are shown of the first table.
 """
 
 import json
@@ -23,6 +23,8 @@ __all__ = ["BEGIN", "DATA", "END", "PAGE", "command", "gap", "load", "main", "me
 
 DATA = Path(__file__).with_name("precision.json")
 BEGIN, END = "<!-- precision:begin -->", "<!-- precision:end -->"
+THRESHOLDS = {"lower": 0.1, "upper": 0.2}
+"""Of dynamic precision, unless a record has others."""
 
 Runs = dict[str, dict[str, list[dict[str, Any]]]]
 
@@ -78,7 +80,7 @@ def command(data: dict[str, Any]) -> str:
         words.append(f"--images {c['images']}")
     for name, usual in (
         ("factor", "bound"), ("held", 0), ("kept", "ends"), ("rounding", "rtz"),
-        ("interval", 20), ("lower", 0.1), ("upper", 0.2),
+        ("interval", 20), *THRESHOLDS.items(),
     ):  # fmt: skip
         if c.get(name, usual) != usual:
             words.append(f"--{name} {c[name]}")
@@ -177,28 +179,30 @@ def _said(data: dict[str, Any], steps: int) -> str:
     )
 
 
-def _tables(reports: Sequence[dict[str, Any]]) -> str:
-    """The tables of reports with the same settings."""
+def _tables(reports: Sequence[dict[str, Any]], *, whole: bool) -> str:
+    """The tables of reports with the same settings; `whole`: shares and modes as well."""
     runs = merged(reports)
     steps = next(iter(next(iter(runs.values())).values()))[0]["steps"]
     commands = "\n".join(f"    {command(report)}" for report in reports)
     # Thresholds are those of the report that has them.
     most = max(reports, key=lambda report: len(report["configuration"]))
     parts = [_accuracies(runs), _said(most, steps), commands]
-    shares = _shares(runs)
+    shares = _shares(runs) if whole else ""
     if shares:
         parts += [
             "Elements that alignment sets to zero, in percent, mean of the intervals:",
             shares,
         ]
-    return "\n\n".join(part for part in (*parts, _steps(runs)) if part)
+    return "\n\n".join(part for part in (*parts, _steps(runs) if whole else "") if part)
 
 
 def _alike(report: dict[str, Any]) -> str:
     """What reports that share a table have in common."""
     known = dict(report["configuration"])
-    for name in ("seeds", "lower", "upper"):
-        known.pop(name, None)
+    known.pop("seeds")
+    # A report without `dynamic` has no thresholds.
+    for name, usual in THRESHOLDS.items():
+        known.setdefault(name, usual)
     return json.dumps(known, sort_keys=True)
 
 
@@ -207,7 +211,9 @@ def render(reports: Sequence[dict[str, Any]], page: str) -> str:
     groups: dict[str, list[dict[str, Any]]] = {}
     for report in reports:
         groups.setdefault(_alike(report), []).append(report)
-    tables = "\n\n".join(_tables(group) for group in groups.values())
+    tables = "\n\n".join(
+        _tables(group, whole=not index) for index, group in enumerate(groups.values())
+    )
     return put(page, BEGIN, END, tables)
 
 
