@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge import design, registry, tasks, workers
+from narrowgauge import design, tasks, workers
 from narrowgauge import output as outputs
+from narrowgauge.arguments import Level, Names, Overrides, one_of, seeded, select, stimuli
 from narrowgauge.doctor import Check, doctor, require
 from narrowgauge.golden.errors import MismatchError, NarrowgaugeError, UsageError
 from narrowgauge.golden.payload import Batch
@@ -66,13 +67,9 @@ __all__ = [
     "verify",
 ]
 
-Names = str | Sequence[str]
-Level = Literal["smoke", "full", "real"]
 Simulator = Literal["verilator", "icarus"]
-Overrides = Mapping[str, Any] | None
 PathLike = str | os.PathLike[str]
 
-LEVELS: tuple[Level, ...] = ("smoke", "full", "real")
 SIMULATORS: tuple[Simulator, ...] = ("verilator", "icarus")
 
 
@@ -85,18 +82,20 @@ def __getattr__(name: str) -> Any:
 
 def points(names: Names = (), *, overrides: Overrides = None) -> list[Point]:
     """The points that the names select; no name is every point."""
-    listed = (names,) if isinstance(names, str) else tuple(names)
-    return registry.points(*listed, **(overrides or {}))
+    return select(names, overrides)
 
 
-def _choice(what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise UsageError(f"{what} must be one of {', '.join(known)}, got {value!r}")
-
-
-def _seed(seed: int) -> None:
-    if not 0 <= seed < 1 << 32:
-        raise UsageError(f"seed must be 0..{(1 << 32) - 1}, got {seed}")
+def _given(
+    selected: Sequence[Point], level: str, seed: int, batch: Mapping[str, npt.ArrayLike] | None
+) -> Batch | None:
+    """The transactions of a caller as arrays, checked, or None; level and seed are checked too."""
+    stimuli(selected if batch is None else (), level, seed)
+    if batch is None:
+        return None
+    given = {name: np.asarray(array) for name, array in batch.items()}
+    for point in selected:
+        design.checked(point, given)
+    return given
 
 
 def generate(
@@ -142,19 +141,9 @@ def verify(
     A mismatch is in the results (`passed` is false), not an exception. `batch` gives the
     transactions in place of those of `level` and `seed`. `junit` names an XML file.
     """
-    _choice("level", level, LEVELS)
-    _choice("simulator", simulator, SIMULATORS)
-    _seed(seed)
+    one_of("simulator", simulator, SIMULATORS)
     selected = points(names, overrides=overrides)
-    if not selected:
-        raise UsageError("nothing to verify")
-    given = None if batch is None else {name: np.asarray(a) for name, a in batch.items()}
-    if given is not None:
-        for point in selected:
-            design.checked(point, given)
-    elif level == "real":
-        for point in selected:
-            point.entry.golden.vectors(point.params, level, seed)
+    given = _given(selected, level, seed, batch)
     require("verify")
     if " " in str(Path(build_dir).resolve()):
         raise UsageError(f"Verilator's makefiles take no folder with a space, got {build_dir!r}")
@@ -194,8 +183,6 @@ def synthesize(
     `liberty` is the name of a library or the path of a Liberty file.
     """
     selected = points(names, overrides=overrides)
-    if not selected:
-        raise UsageError("nothing to synthesise")
     require("synth")
     from narrowgauge.synth import library
 
@@ -233,16 +220,8 @@ def vectors(
     `batch` gives the transactions (field name -> integers, first axis the transaction) in place of
     those of `level` and `seed`. Returns the written files, four a point.
     """
-    _choice("level", level, LEVELS)
-    _seed(seed)
     selected = points(names, overrides=overrides)
-    given = None if batch is None else {name: np.asarray(a) for name, a in batch.items()}
-    if given is not None:
-        for point in selected:
-            design.checked(point, given)
-    elif level == "real":
-        for point in selected:
-            point.entry.golden.vectors(point.params, level, seed)
+    given = _given(selected, level, seed, batch)
     target = outputs.folder(output)
     arguments = {"level": level, "seed": seed, "batch": given}
     work = [tasks.task("vectors", point, **arguments) for point in selected]
@@ -275,7 +254,7 @@ def flow(
     No name is every point of the units and the first of each arithmetic component.
     A mismatch is in the report (`passed` is false), not an exception.
     """
-    _seed(seed)
+    seeded(seed)
     selected = points(names)
     require("verify", "synth")
     from narrowgauge import flow as main

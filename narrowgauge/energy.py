@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge import design, registry, tasks, workers
+from narrowgauge import design, tasks, workers
 from narrowgauge import output as outputs
+from narrowgauge.arguments import Names, once, one_of, seeded, select
 from narrowgauge.cache import Cache, fingerprint
 from narrowgauge.doctor import require
 from narrowgauge.gates import GOALS, netlists
@@ -218,7 +219,7 @@ def measure(
 
 
 def energy(
-    names: str | Sequence[str] = (),
+    names: Names = (),
     *,
     liberty: str = "nangate45",
     goal: str = "speed",
@@ -245,17 +246,18 @@ def energy(
 
     Raises
     ------
-    UsageError : a library without power, a period that cannot be met, an unknown kind of vectors
+    UsageError : a library without power, a period that cannot be met, an unknown kind of vectors,
+        a seed that is none
     MissingToolError : no Yosys, or no compiler for the simulation with delays
     """
-    listed = (names,) if isinstance(names, str) else tuple(names)
-    selected = registry.points(*listed, **(overrides or {}))
-    if not selected:
-        raise UsageError("nothing to measure")
-    for what, given, known in (("goal", (goal,), GOALS), ("vectors", tuple(vectors), VECTORS)):
-        for each in given or ("",):
-            if each not in known:
-                raise UsageError(f"{what} must be of {', '.join(known)}, got {each!r}")
+    selected = select(names, overrides)
+    one_of("goal", goal, GOALS)
+    for kind in vectors or ("",):
+        one_of("vectors", kind, VECTORS)
+    once("kind of vectors", vectors)
+    seeded(seed)
+    if period_ps is not None and not 0 < period_ps < math.inf:
+        raise UsageError(f"a period must be more than 0 ps, got {period_ps:g}")
     if operations is not None and operations < 1:
         raise UsageError(f"operations must be at least 1, got {operations}")
     if set(vectors) == {"real"}:

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from narrowgauge import design, tasks, workers
 from narrowgauge import output as outputs
+from narrowgauge.arguments import Names, select, stimuli
 from narrowgauge.cache import Cache, fingerprint
 from narrowgauge.doctor import require
-from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.payload import Batch
-from narrowgauge.registry import Point, points
+from narrowgauge.registry import Point
 from narrowgauge.synth import equivalence, flow, library, origin, stream
 from narrowgauge.synth.gates import Gates, build
 from narrowgauge.synth.job import Netlists
@@ -228,7 +228,7 @@ def check(
 
 
 def gates(
-    names: str | tuple[str, ...] | list[str] = (),
+    names: Names = (),
     *,
     level: str = "smoke",
     seed: int = 1,
@@ -243,13 +243,8 @@ def gates(
 
     A difference is in the results, not an exception. `seconds` limits each proof.
     """
-    listed = (names,) if isinstance(names, str) else tuple(names)
-    selected = points(*listed, **(overrides or {}))
-    if not selected:
-        raise UsageError("nothing to check")
-    if level == "real":
-        for point in selected:
-            point.entry.golden.vectors(point.params, level, seed)
+    selected = select(names, overrides)
+    stimuli(selected, level, seed)
     require("synth")
     library.load(liberty)
     arguments = {

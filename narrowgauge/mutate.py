@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from narrowgauge import design, registry, tasks, workers
 from narrowgauge import output as outputs
+from narrowgauge.arguments import Names, select
 from narrowgauge.cache import Cache, fingerprint, version
 from narrowgauge.doctor import require
 from narrowgauge.golden.errors import MissingToolError, UsageError
@@ -147,7 +148,7 @@ def measure(
 
 
 def mutate(
-    names: str | Sequence[str] = (),
+    names: Names = (),
     *,
     level: str = "smoke",
     seed: int = 1,
@@ -174,10 +175,7 @@ def mutate(
         raise UsageError(f"count must be 1..{(1 << 16) - 1}, got {count}")
     if not limit > 0:
         raise UsageError(f"limit must be positive, got {limit:g}")
-    listed = (names,) if isinstance(names, str) else tuple(names)
-    selected = registry.points(*listed, **(overrides or {}))
-    if not selected:
-        raise UsageError("nothing to mutate")
+    selected = select(names, overrides)
     require("verify")
     if version("pyosys") is None:
         raise MissingToolError("pyosys is not installed: pip install 'narrowgauge[prove]'")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from narrowgauge import workers
-from narrowgauge.api import LEVELS
+from narrowgauge.arguments import LEVELS
 
 __all__ = [
     "EXITS",

@@ -17,6 +17,7 @@ import numpy as np
 
 from narrowgauge import design, registry, tasks, workers
 from narrowgauge import output as outputs
+from narrowgauge.arguments import Names, one_of, select
 from narrowgauge.cache import Cache, fingerprint
 from narrowgauge.golden.errors import UsageError
 
@@ -143,7 +144,7 @@ def _tasks(
 
 
 def prove(
-    names: str | Sequence[str] = (),
+    names: Names = (),
     *,
     level: str = "smoke",
     overrides: Mapping[str, Any] | None = None,
@@ -163,12 +164,10 @@ def prove(
     cache : where what has been proved is kept
     limit : seconds for one part of a claim; what is not done by then is unknown
     """
-    if level not in LEVELS:
-        raise UsageError(f"level must be one of {', '.join(LEVELS)}, got {level!r}")
+    one_of("level", level, LEVELS)
     if not limit > 0:
         raise UsageError(f"limit must be above 0 s, got {limit}")
-    listed = (names,) if isinstance(names, str) else tuple(names)
-    selected = registry.points(*listed, **(overrides or {}))
+    selected = select(names, overrides)
     target, kept = outputs.folder(output), outputs.folder(cache)
     from narrowgauge.verify.prove.claims import merge
 

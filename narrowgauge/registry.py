@@ -46,7 +46,7 @@ class Entry:
         """First line of the golden model's docstring."""
         return (self.golden.__doc__ or "").strip().split("\n")[0]
 
-    def params(self, point: str, **overrides: Any) -> Any:
+    def params(self, point: str, /, **overrides: Any) -> Any:
         """The parameters of a point, with some of them replaced."""
         if point not in self.points:
             raise UsageError(

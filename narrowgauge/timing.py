@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrowgauge import design, registry, tasks, workers
+from narrowgauge import design, tasks, workers
 from narrowgauge import output as outputs
+from narrowgauge.arguments import Names, one_of, select
 from narrowgauge.cache import Cache, fingerprint
 from narrowgauge.doctor import require
 from narrowgauge.golden.errors import UsageError
@@ -37,7 +38,7 @@ _CYCLES = 400
 
 
 def timing(
-    names: str | tuple[str, ...] | list[str] = (),
+    names: Names = (),
     *,
     liberty: str = "nangate45",
     goal: str = "speed",
@@ -71,12 +72,8 @@ def timing(
     from narrowgauge.synth import boundary as model
     from narrowgauge.synth import library, nldm
 
-    listed = (names,) if isinstance(names, str) else tuple(names)
-    selected = registry.points(*listed, **(overrides or {}))
-    if not selected:
-        raise UsageError("nothing to measure")
-    if goal not in GOALS:
-        raise UsageError(f"goal must be one of {', '.join(GOALS)}, got {goal!r}")
+    selected = select(names, overrides)
+    one_of("goal", goal, GOALS)
     for period in periods:
         if not 0 < period < math.inf:
             raise UsageError(f"a period must be more than 0 ps, got {period:g}")

@@ -45,6 +45,8 @@ def test_unknown_point(narrowgauge: Run, tmp_path: Path) -> None:
         ("mx_dot/w4a4_l32", "lanes=many", "parameter lanes must be an integer, got 'many'"),
         ("mx_dot/w4a4_l32", "lines=4", "unit mx_dot has no parameter 'lines'"),
         ("lzc", "width=1", "width must be 2..62, got 1"),
+        ("lzc/w8", "point=3", "unit lzc has no parameter 'point'"),
+        ("lzc/w8", "self=3", "unit lzc has no parameter 'self'"),
     ],
 )
 @pytest.mark.parametrize("verb", ["generate", "verify"])
@@ -60,6 +62,10 @@ def test_impossible_parameters(
         (["verify", "--level", "deep"], "argument --level: invalid choice: 'deep'"),
         (["verify", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
         (["verify", "lzc", "--seed", "-1"], "seed must be 0..4294967295, got -1"),
+        (["gates", "lzc", "--seed", "-1"], "seed must be 0..4294967295, got -1"),
+        (["energy", "lzc", "--seed", "-1"], "seed must be 0..4294967295, got -1"),
+        (["energy", "lzc", "--period", "-5"], "a period must be more than 0 ps, got -5"),
+        (["energy", "lzc", "--vectors", "real,real"], "kind of vectors 'real' is given twice"),
         (["verify", "--jobs", "0"], "argument --jobs: must be at least 1, got '0'"),
         (["verify", "--simulator", "vcs"], "argument --simulator: invalid choice: 'vcs'"),
         (["verify", "lzc", "--level", "real"], "level must be smoke or full, got 'real'"),
