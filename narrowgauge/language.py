@@ -16,6 +16,7 @@ import numpy.typing as npt
 from narrowgauge import output
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.owq import OwqWeights
+from narrowgauge.golden.samples import DAMAGE
 
 __all__ = ["Calibration", "Language", "load", "passage", "sources"]
 
@@ -168,5 +169,5 @@ def _load(path: Path, bits: int) -> dict[str, OwqWeights]:
                 )
                 for matrix in names
             }
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except DAMAGE as error:
         raise UsageError(f"cannot read kept weights {path.name}: {error}; delete it") from error

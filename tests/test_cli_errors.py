@@ -106,7 +106,9 @@ def test_wrong_arrays(
 
 
 def test_input_that_is_no_npz(narrowgauge: Run, tmp_path: Path) -> None:
-    for name, content in (("text.npz", b"hello"), ("empty.npz", b"")):
+    np.savez(tmp_path / "whole.npz", allow_pickle=False, word=np.arange(200))
+    cut = (tmp_path / "whole.npz").read_bytes()[:-100]
+    for name, content in (("text.npz", b"hello"), ("empty.npz", b""), ("cut.npz", cut)):
         (tmp_path / name).write_bytes(content)
         done = narrowgauge("vectors", "lzc/w8", "--input", name, "-o", "out")
         assert done.returncode == 2

@@ -13,6 +13,7 @@ from narrowgauge import api
 from narrowgauge.api import SIMULATORS
 from narrowgauge.console import Console, table
 from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.samples import DAMAGE
 from narrowgauge.options import Command, output_option, shared
 
 __all__ = ["COMMANDS", "doctor", "flow", "generate", "list_", "vectors", "verify"]
@@ -138,7 +139,7 @@ def _read(path: str | None) -> Mapping[str, npt.NDArray[Any]] | None:
         raise UsageError(f"no file {path!r}") from None
     except UsageError:
         raise
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGE as error:
         raise UsageError(f"cannot read {path!r} as .npz: {error}") from None
 
 
