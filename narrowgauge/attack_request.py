@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from narrowgauge.arguments import once
 from narrowgauge.golden.attack import FIELDS, METHODS, GuardPlan, IntSteps, Plan, get_weights
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.train import NETS as TRAINED
@@ -77,6 +78,7 @@ class Request:
         for what in ("formats", "methods", "fields"):
             if not getattr(self, what):
                 raise UsageError(f"no {what[:-1]} was given")
+            once(what[:-1], getattr(self, what))
         if self.net not in NETS:
             raise UsageError(f"no net {self.net!r}; nets: {', '.join(NETS)}")
         if (self.net == PACKAGED) != (self.data == PHOTOGRAPHS):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from narrowgauge.arguments import once
 from narrowgauge.console import table
 from narrowgauge.golden.cores.flexblock_core import Params
 from narrowgauge.golden.errors import UsageError
@@ -51,6 +52,7 @@ class Request:
             for name in given:
                 if name not in known:
                     raise UsageError(f"no {one} {name!r}, but {', '.join(known)}")
+            once(one, given)
         if self.batch < 1:
             raise UsageError(f"batch must be at least 1, got {self.batch}")
         _ = self.params, self.table
@@ -102,11 +104,6 @@ class Report:
     def select(self, **wanted: str) -> list[dict[str, Any]]:
         """Rows of a `mode`, a `kind`, ..."""
         return [row for row in self.rows if all(row[k] == v for k, v in wanted.items())]
-
-    def overall(self, **wanted: str) -> float:
-        """Useful products over possible ones, of all these rows together."""
-        found = self.select(**wanted)
-        return sum(r["macs"] for r in found) / sum(r["macs"] / r["utilisation"] for r in found)
 
     def to_text(self, by: str = "layer") -> str:
         """A table of layers, or of types of layers."""

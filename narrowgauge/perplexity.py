@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge import output, workers
+from narrowgauge.arguments import once
 from narrowgauge.cache import Cache
 from narrowgauge.console import table
 from narrowgauge.golden.errors import UsageError
@@ -80,6 +81,7 @@ class Request:
         for name in self.schemes:
             if name != FLOAT:
                 get_scheme(name)
+        once("scheme", self.schemes)
         if not 2 <= self.window <= 1024:
             raise UsageError(f"window must be 2..1024, got {self.window}")
         for name in ("windows", "batch"):

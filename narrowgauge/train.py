@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from narrowgauge import output, workers
+from narrowgauge.arguments import once
 from narrowgauge.cache import Cache, version
 from narrowgauge.console import table
 from narrowgauge.golden.errors import MissingToolError, UsageError
@@ -92,6 +93,7 @@ class Request:
             for name in given:
                 if name not in known:
                     raise UsageError(f"no {what[:-1]} {name!r}; {what}: {', '.join(known)}")
+            once(what[:-1], given)
         for what in ("seeds", "epochs", "images", "batch", "interval"):
             value = getattr(self, what)
             if value is not None and value < 1:

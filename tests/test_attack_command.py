@@ -122,6 +122,7 @@ def test_guards_that_a_format_takes() -> None:
         ),
         ({"data": "photographs"}, "net mobilenet_v2 takes data photographs, and no other net does"),
         ({"formats": ()}, "no format was given"),
+        ({"formats": ("int8", "int8")}, "format 'int8' is given twice"),
         ({"formats": ("int8", "fp9")}, "no block format 'fp9'; .*"),
         ({"methods": ("guess",)}, "no method 'guess'; methods: zebra, bfa, random"),
         ({"fields": ("top+sign",)}, "no field 'sign'; fields: top, element, scale, .*"),

@@ -35,6 +35,7 @@ def test_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--mode", "fb8"], "no mode 'fb8', but fb12, fb16, fb24"),
+        (["--mode", "fb12,fb12"], "mode 'fb12' is given twice"),
         (["--passes", "back"], "no pass 'back', but forward, dx, dw"),
         (["--set", "colour=3"], "flexblock_core has no parameter 'colour'"),
         (["--set", "nibbles=20"], "nibbles must be a multiple of 16, got 20"),

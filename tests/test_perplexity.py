@@ -103,6 +103,7 @@ def test_search_on_the_toy(tmp_path: Path, toy: list[int]) -> None:
     ("changes", "text"),
     [
         ({"schemes": ()}, "no scheme was given"),
+        ({"schemes": ("bf16", "bf16")}, "scheme 'bf16' is given twice"),
         ({"schemes": ("w9",)}, "no scheme 'w9'; schemes: bf16, bf16_log2, bf16_log2_norm, w4a16"),
         ({"window": 1}, r"window must be 2\.\.1024, got 1"),
         ({"windows": 0}, "windows must be at least 1, got 0"),

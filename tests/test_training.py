@@ -137,6 +137,7 @@ def test_digits() -> None:
         ({"nets": ("alexnet",)}, "no net 'alexnet'; nets: resnet, mobilenet"),
         ({"nets": ()}, "no net was given"),
         ({"norms": ("bn", "layer")}, "no norm 'layer'; norms: bn, fp32, fp10, bfp4, bfp8, bfp16"),
+        ({"norms": ("bn", "bn")}, "norm 'bn' is given twice"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"held": -1}, "held must be at least 0, got -1"),
         ({"factor": "x"}, "factor must be one of bound, normal, got 'x'"),
