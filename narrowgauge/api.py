@@ -147,7 +147,7 @@ def verify(
     require("verify")
     if " " in str(Path(build_dir).resolve()):
         raise UsageError(f"Verilator's makefiles take no folder with a space, got {build_dir!r}")
-    report = None if junit is None else outputs.folder(Path(junit).parent) / Path(junit).name
+    report = None if junit is None else outputs.file(junit)
     target = outputs.folder(build_dir)
     from narrowgauge.verify import junit as xml
 

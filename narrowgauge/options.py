@@ -2,13 +2,15 @@
 
 import argparse
 import ast
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from narrowgauge import workers
+from narrowgauge import output, workers
 from narrowgauge.arguments import LEVELS
+from narrowgauge.page.build import need_extra
 
 __all__ = [
     "EXITS",
@@ -20,8 +22,11 @@ __all__ = [
     "count",
     "output_option",
     "periods",
+    "places",
+    "record_option",
     "scoring",
     "shared",
+    "tell",
     "words",
 ]
 
@@ -226,6 +231,28 @@ def scoring(sub: argparse.ArgumentParser) -> None:
         "--batch", type=count, default=4, metavar="N", help="windows of one scheme at a time"
     )
     shared(sub, "cache")
+
+
+def record_option(sub: argparse.ArgumentParser, text: str = "write the results as JSON") -> None:
+    """Add `--record`, for `places` and `tell`."""
+    sub.add_argument("--record", metavar="FILE", help=text)
+
+
+def places(options: argparse.Namespace) -> None:
+    """Refuse `--record` and `--plots` that could not be written, before hours of work."""
+    if options.record is not None:
+        output.file(options.record)
+    if getattr(options, "plots", None) is not None:
+        need_extra("the plot")
+        output.folder(options.plots)
+
+
+def tell(options: argparse.Namespace, plain: Any, text: str) -> None:
+    """Results into the file of `--record`, and on standard output, as JSON where asked for."""
+    written = json.dumps(plain, indent=2)
+    if options.record is not None:
+        output.record(options.record, written + "\n")
+    print(written if options.json else text)
 
 
 def output_option(sub: argparse.ArgumentParser, default: str | None, text: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["folder", "locked", "record", "write"]
+__all__ = ["file", "folder", "locked", "record", "write"]
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -22,6 +22,15 @@ def folder(path: str | os.PathLike[str]) -> Path:
             pass
     except OSError as error:
         raise UsageError(f"cannot write to folder {str(path)!r}: {error.strerror}") from None
+    return made
+
+
+def file(path: str | os.PathLike[str]) -> Path:
+    """The path of a file to come, its folder made if missing; a folder is a `UsageError`."""
+    made = Path(path)
+    folder(made.parent)
+    if made.is_dir():
+        raise UsageError(f"cannot write to file {str(path)!r}: it is a folder")
     return made
 
 

@@ -153,6 +153,30 @@ def test_too_many_tests(counted: list[str], folder: Path, tmp_path: Path) -> Non
     assert not counted
 
 
+@pytest.mark.parametrize("option", ["--record", "--plots"])
+def test_places_are_looked_at_first(
+    option: str,
+    counted: list[str],
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not after hours of work; and nothing is made where the request cannot be met."""
+    taken = tmp_path / "taken"
+    if option == "--record":
+        taken.mkdir()
+    else:
+        pytest.importorskip("altair")
+        taken.touch()
+    arguments = ["attack", "--data", str(folder), "--tests", "40", "--cache", str(tmp_path / "c")]
+    assert cli.main([*arguments, option, str(taken)]) == 2
+    why = "it is a folder" if option == "--record" else "File exists"
+    assert capsys.readouterr().err.endswith(f"{str(taken)!r}: {why}\n")
+    assert not counted
+    assert cli.main([*arguments, option, str(tmp_path / "new" / "x"), "--format", "fp9"]) == 2
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_command(
     counted: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,6 @@
 """The command that finds the bits of a net's weights on which it depends most."""
 
 import argparse
-import json
-from pathlib import Path
 
 from narrowgauge import output
 from narrowgauge.attack import evaluate
@@ -10,15 +8,13 @@ from narrowgauge.attack_request import NETS, Request
 from narrowgauge.console import Console
 from narrowgauge.golden.attack import METHODS
 from narrowgauge.golden.guard import KINDS, RECOVERIES
-from narrowgauge.options import Command, count, shared, words
+from narrowgauge.options import Command, count, places, record_option, shared, tell, words
 
 __all__ = ["COMMANDS", "attack"]
 
 
 def attack(options: argparse.Namespace) -> int:
     """Flips to chance by format, method and field."""
-    if options.record is not None:
-        output.folder(Path(options.record).parent)
     request = Request(
         formats=options.format,
         methods=options.method,
@@ -42,6 +38,7 @@ def attack(options: argparse.Namespace) -> int:
         word_bits=options.word_bits,
         reading=options.reading,
     )
+    places(options)
     console = Console(options.verbosity)
     jobs = None if options.jobs == 1 else options.jobs
     report = evaluate(
@@ -51,14 +48,11 @@ def attack(options: argparse.Namespace) -> int:
         progress=console.progress,
         tell=(lambda line: console.line(line, last=False)) if options.verbosity > 0 else None,
     )
-    text = json.dumps(report.to_json(), indent=2)
-    if options.record is not None:
-        output.record(options.record, text + "\n")
+    tell(options, report.to_json(), report.to_text())
     if options.plots is not None:
         from narrowgauge.page.attack import files
 
         output.write(options.plots, files(report.to_json()))
-    print(text if options.json else report.to_text())
     return 0
 
 
@@ -129,7 +123,7 @@ def _attack_options(sub: argparse.ArgumentParser) -> None:
         help="outliers at one position: the later replaces, or all add up",
     )  # fmt: skip
     shared(sub, "cache")
-    sub.add_argument("--record", metavar="FILE", help="write every flip and result as JSON")
+    record_option(sub, "write every flip and result as JSON")
     sub.add_argument(
         "--plots", metavar="DIR",
         help="write accuracy against flips as attack.svg and attack.png (needs the extra report)",

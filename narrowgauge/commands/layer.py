@@ -1,13 +1,10 @@
 """The command that runs a decoder layer on a core's generated Verilog."""
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
-from narrowgauge import output
 from narrowgauge.console import Console, table
-from narrowgauge.options import Command, count, shared
+from narrowgauge.options import Command, count, places, record_option, shared, tell
 
 __all__ = ["COMMANDS", "layer"]
 
@@ -16,8 +13,7 @@ def layer(options: argparse.Namespace) -> int:
     """One decoder layer for one token, through the AXI ports."""
     from narrowgauge.layer import run
 
-    if options.record is not None:
-        output.folder(Path(options.record).parent)
+    places(options)
     console = Console(options.verbosity)
     made = run(
         options.point,
@@ -27,10 +23,7 @@ def layer(options: argparse.Namespace) -> int:
         folder=options.build,
         say=console.line,
     )
-    text = json.dumps(made, indent=2)
-    if options.record is not None:
-        output.record(options.record, text + "\n")
-    print(text if options.json else _text(made))
+    tell(options, made, _text(made))
     return 0
 
 
@@ -63,7 +56,7 @@ def _layer_options(sub: argparse.ArgumentParser) -> None:
         help="positions in the caches of keys and values, the token's own included",
     )  # fmt: skip
     sub.add_argument("--build", default="build/layer", metavar="DIR", help="model of the Verilog")
-    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+    record_option(sub)
 
 
 COMMANDS = (

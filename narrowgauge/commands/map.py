@@ -1,25 +1,20 @@
 """The command that maps nets on the core of multi-mode block floating point."""
 
 import argparse
-import json
-from pathlib import Path
 
-from narrowgauge import output
 from narrowgauge.console import Console
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.golden.mapping.choose import MODES
 from narrowgauge.golden.mapping.layers import PASSES
 from narrowgauge.golden.mapping.nets import NETS
 from narrowgauge.mapping import CORE, Request, evaluate, traced
-from narrowgauge.options import Command, Set, count, shared, words
+from narrowgauge.options import Command, Set, count, places, record_option, shared, tell, words
 
 __all__ = ["COMMANDS", "map_"]
 
 
 def map_(options: argparse.Namespace) -> int:
     """Cycles, utilisation and traffic by layer, pass and mode."""
-    if options.record is not None:
-        output.folder(Path(options.record).parent)
     if (options.torch is None) != (options.input is None):
         raise UsageError("--torch and --input belong together")
     layers, net, batch = None, options.net, options.batch
@@ -32,12 +27,10 @@ def map_(options: argparse.Namespace) -> int:
         net=net, batch=batch, modes=options.mode, passes=options.passes,
         core=options.core, layers=layers, shared=options.shared,
     )  # fmt: skip
+    places(options)
     console = Console(options.verbosity)
     report = evaluate(request, tell=lambda line, last: console.line(line, last=last))
-    text = json.dumps(report.to_json(), indent=2)
-    if options.record is not None:
-        output.record(options.record, text + "\n")
-    print(text if options.json else report.to_text("type" if options.summary else "layer"))
+    tell(options, report.to_json(), report.to_text("type" if options.summary else "layer"))
     return 0
 
 
@@ -67,7 +60,7 @@ def _map_options(sub: argparse.ArgumentParser) -> None:
         "--shared", action="store_true", help="all elements read the same words of B, always"
     )
     sub.add_argument("--summary", action="store_true", help="types of layers alone")
-    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+    record_option(sub)
 
 
 COMMANDS = (

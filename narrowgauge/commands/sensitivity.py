@@ -2,12 +2,11 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from narrowgauge import output
 from narrowgauge.console import Console
 from narrowgauge.golden.policy import INPUTS
-from narrowgauge.options import Command, scoring, shared, words
+from narrowgauge.options import Command, places, record_option, scoring, shared, words
 from narrowgauge.perplexity import Request, read_text
 
 __all__ = ["COMMANDS", "sensitivity"]
@@ -17,8 +16,6 @@ def sensitivity(options: argparse.Namespace) -> int:
     """Loss with each site narrow alone, and a policy within a budget."""
     from narrowgauge.sensitivity import measure, to_text
 
-    if options.record is not None:
-        output.folder(Path(options.record).parent)
     request = Request(
         schemes=[options.scheme],
         text=None if options.text is None else read_text(options.text),
@@ -29,6 +26,7 @@ def sensitivity(options: argparse.Namespace) -> int:
         batch=options.batch,
         compensate=not options.no_compensation,
     )
+    places(options)
     console = Console(options.verbosity)
     finding = measure(
         request,
@@ -63,7 +61,7 @@ def _sensitivity_options(sub: argparse.ArgumentParser) -> None:
         "--by-layer", action="store_true", help="choose in each layer alone (many measurements)"
     )
     scoring(sub)
-    sub.add_argument("--record", metavar="FILE", help="write the policy, for perplexity --policy")
+    record_option(sub, "write the policy, for perplexity --policy")
 
 
 COMMANDS = (

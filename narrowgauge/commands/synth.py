@@ -3,14 +3,13 @@
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from narrowgauge import api, compare, output
 from narrowgauge.compare import SLACK
 from narrowgauge.console import Console
 from narrowgauge.doctor import require
-from narrowgauge.options import Command, output_option, shared
+from narrowgauge.options import Command, output_option, places, shared
 
 if TYPE_CHECKING:
     from narrowgauge.synth.record import Record
@@ -22,8 +21,7 @@ def synth(options: argparse.Namespace) -> int:
     """Area, depth and delay; beside a baseline, or to make one."""
     if options.compare is not None:
         return _compared(options)
-    if options.record is not None:
-        output.folder(Path(options.record).parent)
+    places(options)
     console = Console(options.verbosity)
     records = api.synthesize(
         options.names,

@@ -1,14 +1,11 @@
 """The command that trains small nets with norms and products in narrow numbers."""
 
 import argparse
-import json
-from pathlib import Path
 
 from narrowgauge import output
 from narrowgauge.console import Console
 from narrowgauge.golden.units.range_bn_layer import FACTORS
-from narrowgauge.options import Command, count, shared, words
-from narrowgauge.page.build import need_extra
+from narrowgauge.options import Command, count, places, record_option, shared, tell, words
 from narrowgauge.train import KEPT, NETS, NORMS, PRECISIONS, ROUNDINGS, Request, evaluate
 
 __all__ = ["COMMANDS", "train"]
@@ -16,11 +13,6 @@ __all__ = ["COMMANDS", "train"]
 
 def train(options: argparse.Namespace) -> int:
     """Accuracy by net, norm and precision."""
-    if options.record is not None:
-        output.folder(Path(options.record).parent)
-    if options.plots is not None:
-        output.folder(options.plots)
-        need_extra("the plot")
     request = Request(
         nets=options.net,
         norms=options.norm,
@@ -40,17 +32,15 @@ def train(options: argparse.Namespace) -> int:
         lower=options.lower,
         upper=options.upper,
     )
+    places(options)
     console = Console(options.verbosity)
     jobs = None if options.jobs == 1 else options.jobs
     report = evaluate(request, cache=options.cache, jobs=jobs, progress=console.progress)
-    text = json.dumps(report.to_json(), indent=2)
-    if options.record is not None:
-        output.record(options.record, text + "\n")
+    tell(options, report.to_json(), report.to_text())
     if options.plots is not None:
         from narrowgauge.page.training import files
 
         output.write(options.plots, files(report.to_json()))
-    print(text if options.json else report.to_text())
     return 0
 
 
@@ -111,7 +101,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         "--upper", type=float, default=0.2, metavar="S", help="dynamic: share to step up above"
     )
     shared(sub, "cache")
-    sub.add_argument("--record", metavar="FILE", help="write the results as JSON")
+    record_option(sub)
     sub.add_argument(
         "--plots", metavar="DIR",
         help="write learning curves as training.svg and training.png, and the modes of dynamic "
