@@ -173,6 +173,7 @@ class Driver:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         built.unlink(missing_ok=True)
+        self._program.unlink(missing_ok=True)
         (self._folder / f"{name}.v").write_text(verilog)
         (self._folder / "driver.cpp").write_text(source)
         command = ["verilator", "--cc", "--exe", "--build", *simulator.VERILATOR]
