@@ -64,15 +64,15 @@ class Request:
     seeds: int = 1
     tests: int = 1000
     budget: int = 40
-    trials: int = 1
-    batch: int = 64
-    bound: float = 2.0
-    validation: int = 200
-    bar: float = 0.11
-    judge: str = "test"
-    tried: int = 4
-    word_bits: int = 64
-    reading: str = "replace"
+    trials: int = Plan.trials
+    batch: int = Plan.batch
+    bound: float = Plan.bound
+    validation: int = Plan.validation
+    bar: float = Plan.bar
+    judge: str = Plan.judge
+    tried: int = Plan.tried
+    word_bits: int = Plan.word_bits
+    reading: str = Plan.reading
 
     def __post_init__(self) -> None:
         for what in ("formats", "methods", "fields"):

