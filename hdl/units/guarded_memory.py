@@ -8,7 +8,7 @@ has not been at yet waits, and so does one that could tell how far it is.
 A command a cycle; FLIP takes two.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 
 from narrowgauge.golden.units.guarded_memory import Params
@@ -92,19 +92,19 @@ class GuardedMemory(StreamUnit):
             # The last word leaves it at the first.
             m.d.sync += [pointer.eq(pointer + 1), running.eq(~pointer.all())]
 
-        coded, word = data, data[: guard.word_bits]
+        # FLIP is a write of its data on what is stored, a write one on nothing.
+        put: Value = data ^ (read.data & flipping.replicate(guard.stored_bits))
         if not p.encoded:
-            coded = Cat(word, checks(p.word, word))
+            size = guard.word_bits
+            put = Cat(put[:size], Mux(flipping, put[size:], checks(p.word, data[:size])))
+        where: Value = command.address
+        if guard.rule.code == "secded":
+            # No other code takes a bit back that a scrub could write.
+            put, where = Mux(fixing, found.fixed, put), Mux(fixing, pointer, where)
         m.d.comb += [
-            write.addr.eq(Mux(fixing, pointer, command.address)),
+            write.addr.eq(where),
             write.en.eq((go & writes) | flipping | (fixing & found.corrected)),
-            write.data.eq(
-                Mux(
-                    fixing,
-                    found.fixed,
-                    Mux(flipping, read.data ^ data, coded),
-                )
-            ),
+            write.data.eq(put),
         ]
         for i, limit in enumerate(limits.values()):
             with m.If(go & bounds & (command.address == i)):
