@@ -141,6 +141,16 @@ def read_text(path: str) -> str:
         raise UsageError(f"cannot read {path!r} as text: {error}") from None
 
 
+def _check_layers(request: Request, blocks: int) -> None:
+    """Refuse layers that the model does not have: what is said of them would not count."""
+    if request.layers is not None and request.layers > blocks:
+        raise UsageError(f"layers must be 0..{blocks}, got {request.layers}")
+    named = () if request.policy is None else request.policy.layers
+    for layer in named:
+        if layer >= blocks:
+            raise UsageError(f"the policy names layer {layer}, the model has 0..{blocks - 1}")
+
+
 def _cut(language: Language, request: Request) -> tuple[Ints, Ints, dict[str, Any]]:
     """Windows to score, windows to calibrate on, and what to say of them."""
     text = passage() if request.text is None else request.text
@@ -229,6 +239,7 @@ def evaluate(
     """
     folder = output.folder(cache)
     language = load()
+    _check_layers(request, language.shape.blocks)
     scored, rest, said = _cut(language, request)
     kept: dict[str, Any] = {}
     bits = sorted({request.scheme(n).policy.low for n in request.schemes

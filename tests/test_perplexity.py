@@ -127,6 +127,15 @@ def test_texts_that_do_not_do(tmp_path: Path, toy: list[int]) -> None:
         perplexity.read_text(str(tmp_path / "latin.txt"))
 
 
+def test_layers_that_are_not_there(tmp_path: Path, toy: list[int]) -> None:
+    far = Policy(layers={SHAPE.blocks: {"inputs": {"qkv": "high"}}})
+    with pytest.raises(UsageError, match=r"layers must be 0\.\.2, got 3"):
+        perplexity.evaluate(request(layers=SHAPE.blocks + 1), cache=str(tmp_path))
+    with pytest.raises(UsageError, match=r"the policy names layer 2, the model has 0\.\.1"):
+        perplexity.evaluate(request(policy=far), cache=str(tmp_path))
+    assert not toy
+
+
 def test_command_line(tmp_path: Path, toy: list[int], capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.txt").write_text(TEXT)
     arguments = [
