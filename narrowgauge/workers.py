@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -92,9 +93,10 @@ def each(tasks: Sequence[Task], *, jobs: int | None = None) -> Generator[Ended, 
         for index, task in enumerate(tasks):
             yield _ended(index, task.call)
         return
-    with _processes() as processes, ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+    running = _Running()
+    with closing(running), ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         pending = {
-            pool.submit(_ended, index, partial(_in_worker, task, processes))
+            pool.submit(_ended, index, partial(_in_worker, task, running))
             for index, task in enumerate(tasks)
         }
         try:
@@ -104,7 +106,7 @@ def each(tasks: Sequence[Task], *, jobs: int | None = None) -> Generator[Ended, 
                     yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            _end(processes)
+            running.close()
             raise
 
 
@@ -118,26 +120,41 @@ def _ended(index: int, call: Callable[[], Any]) -> Ended:
     return Ended(index=index, value=value, error=error, seconds=time.monotonic() - start)
 
 
-@contextmanager
-def _processes() -> Iterator[set[subprocess.Popen[bytes]]]:
-    running: set[subprocess.Popen[bytes]] = set()
-    try:
-        yield running
-    finally:
-        _end(running)
+class _Running:
+    """The workers at work, each the leader of its own process group."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """A worker has started; where the others have been ended meanwhile it ends at once."""
+        with self._lock:
+            self._processes.add(process)
+            if self._closed:
+                _end(process)
+
+    def discard(self, process: subprocess.Popen[bytes]) -> None:
+        """A worker has ended."""
+        with self._lock:
+            self._processes.discard(process)
+
+    def close(self) -> None:
+        """End the workers and what they started, also those that a thread is about to start."""
+        with self._lock:
+            self._closed = True
+            for process in self._processes:
+                _end(process)
 
 
-def _end(processes: set[subprocess.Popen[bytes]]) -> None:
-    """End the workers and what they started: each is the leader of its own process group."""
-    for process in list(processes):
-        if process.poll() is None:
-            try:
-                os.killpg(process.pid, signal.SIGTERM)
-            except ProcessLookupError:
-                continue
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
 
 
-def _in_worker(task: Task, processes: set[subprocess.Popen[bytes]]) -> Any:
+def _in_worker(task: Task, running: _Running) -> Any:
     with tempfile.TemporaryFile() as noise:
         process = subprocess.Popen(
             [sys.executable, "-m", "narrowgauge.workers"],
@@ -148,11 +165,11 @@ def _in_worker(task: Task, processes: set[subprocess.Popen[bytes]]) -> Any:
             # One BLAS thread a worker, unless the user says otherwise: workers fill the cores.
             env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
         )
-        processes.add(process)
+        running.add(process)
         try:
             answer, _ = process.communicate(pickle.dumps(task))
         finally:
-            processes.discard(process)
+            running.discard(process)
         if process.returncode or not answer:
             noise.seek(0)
             said = noise.read().decode(errors="replace").strip()[-2000:]

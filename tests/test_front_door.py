@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -85,6 +86,23 @@ def test_the_fingerprint_follows_the_sources() -> None:
 def task(function: str, **arguments: object) -> workers.Task:
     """A task under its function's name."""
     return workers.Task(label=function, function=function, arguments=arguments)
+
+
+def test_a_worker_that_starts_as_the_others_are_ended_ends_as_well() -> None:
+    """An interrupt must not wait for a task that a thread had just taken."""
+    running = workers._Running()
+    before, after = (
+        subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+        )
+        for _ in range(2)
+    )
+    running.add(before)
+    running.close()
+    running.add(after)
+    for process in (before, after):
+        assert process.wait(20) == -signal.SIGTERM
+        process.communicate()
 
 
 @pytest.mark.parametrize("jobs", [None, 1, 3])
