@@ -17,7 +17,7 @@ import numpy as np
 
 from narrowgauge import output, workers
 from narrowgauge.attack_request import ALL, PACKAGED, PHOTOGRAPHS, Request, fields_of
-from narrowgauge.cache import Cache, version
+from narrowgauge.cache import Cache, computed, version
 from narrowgauge.console import table
 from narrowgauge.golden.attack import Plan
 from narrowgauge.golden.errors import UsageError
@@ -189,14 +189,8 @@ def evaluate(
         **versions,
     }
     plans = request.plans()
-    found: dict[int, dict[str, Any]] = {}
-    missing, tasks = [], []
-    for index, (word, plan) in enumerate(plans):
-        value = store.get({"attack": asdict(plan), **shared})
-        if value is not None:
-            found[index] = value
-            continue
-        missing.append(index)
+    wanted = []
+    for word, plan in plans:
         arguments = {
             "data": request.data, "net": request.net, "state": kept["state"],
             "tests": request.tests, "plan": plan,
@@ -205,17 +199,9 @@ def evaluate(
             arguments["tell"] = tell
         behind = "" if plan.guard is None else f" behind {plan.guard}"
         label = f"{plan.method} on {plan.fmt}{behind}, {word}, seed {plan.seed}"
-        tasks.append(
-            workers.Task(label=label, function="narrowgauge.attack:attack", arguments=arguments)
-        )
-    for done, ended in enumerate(workers.each(tasks, jobs=jobs), start=1):
-        if ended.error is not None:
-            raise ended.error
-        index = missing[ended.index]
-        store.put({"attack": asdict(plans[index][1]), **shared}, ended.value)
-        found[index] = ended.value
-        if progress is not None:
-            progress(tasks[ended.index], done, len(tasks), ended.seconds)
+        task = workers.Task(label=label, function="narrowgauge.attack:attack", arguments=arguments)
+        wanted.append(({"attack": asdict(plan), **shared}, task))
+    found = computed(store, wanted, jobs=jobs, progress=progress)
     configuration = {
         **asdict(request),
         "data": images.name,
@@ -228,5 +214,5 @@ def evaluate(
         configuration[name] = list(configuration[name])
     return Report(
         configuration=configuration,
-        runs=[{"fields": plans[index][0], **found[index]} for index in range(len(plans))],
+        runs=[{"fields": word, **run} for (word, _), run in zip(plans, found, strict=True)],
     )

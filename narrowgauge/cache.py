@@ -4,14 +4,15 @@ import functools
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from narrowgauge import output
+from narrowgauge import output, workers
 
-__all__ = ["Cache", "DamagedWarning", "fingerprint", "version"]
+__all__ = ["Cache", "DamagedWarning", "computed", "fingerprint", "version"]
 
 
 class DamagedWarning(UserWarning):
@@ -78,6 +79,38 @@ class Cache:
         path = self.file(key)
         stored = {"sha256": _checksum(value), "key": dict(key), "value": value}
         output.write(path.parent, {path.name: json.dumps(stored, default=str) + "\n"})
+
+
+def computed(
+    store: Cache,
+    wanted: Sequence[tuple[Mapping[str, Any], workers.Task]],
+    *,
+    jobs: int | None,
+    progress: workers.Progress | None,
+) -> list[Any]:
+    """The results of tasks, in their order; those that the store has are not made again.
+
+    Parameters
+    ----------
+    store : gets each result as its task ends, so that what was stopped goes on where it was
+    wanted : key and task of each
+    jobs, progress : as of `workers.run`, for the tasks that are run
+
+    The first error stops the rest and is raised.
+    """
+    found = [store.get(key) for key, _ in wanted]
+    missing = [index for index, value in enumerate(found) if value is None]
+    tasks = [wanted[index][1] for index in missing]
+    with closing(workers.each(tasks, jobs=jobs)) as ending:
+        for done, ended in enumerate(ending, start=1):
+            if ended.error is not None:
+                raise ended.error
+            index = missing[ended.index]
+            found[index] = ended.value
+            store.put(wanted[index][0], ended.value)
+            if progress is not None:
+                progress(tasks[ended.index], done, len(tasks), ended.seconds)
+    return found
 
 
 def _checksum(value: Any) -> str:

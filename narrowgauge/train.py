@@ -13,7 +13,7 @@ import numpy as np
 
 from narrowgauge import output, workers
 from narrowgauge.arguments import once
-from narrowgauge.cache import Cache, version
+from narrowgauge.cache import Cache, computed, version
 from narrowgauge.console import table
 from narrowgauge.golden.errors import MissingToolError, UsageError
 from narrowgauge.golden.units.range_bn_layer import FACTORS
@@ -219,33 +219,21 @@ def evaluate(
         "torch": version("torch"),
         "numpy": version("numpy"),
     }
-    found: dict[tuple[str, str, int], dict[str, Any]] = {}
-    missing, tasks = [], []
+    wanted = {}
     # Seeds last: a run that is stopped has whole tables of those before.
     for seed in range(1, request.seeds + 1):
         for net in request.nets:
             for norm, precision in request.pairs:
                 plan = request.plan(net, norm, precision, seed)
-                value = store.get({"training": plan, **shared})
-                if value is not None:
-                    found[net, named(norm, precision), seed] = value
-                    continue
-                missing.append((net, norm, precision, seed))
-                tasks.append(
-                    workers.Task(
-                        label=f"{net} with {named(norm, precision)}, seed {seed}",
-                        function="narrowgauge.train:train",
-                        arguments={"data": request.data, "held": request.held, "plan": plan},
-                    )
+                name = named(norm, precision)
+                task = workers.Task(
+                    label=f"{net} with {name}, seed {seed}",
+                    function="narrowgauge.train:train",
+                    arguments={"data": request.data, "held": request.held, "plan": plan},
                 )
-    for done, ended in enumerate(workers.each(tasks, jobs=jobs), start=1):
-        if ended.error is not None:
-            raise ended.error
-        net, norm, precision, seed = missing[ended.index]
-        store.put({"training": request.plan(net, norm, precision, seed), **shared}, ended.value)
-        found[net, named(norm, precision), seed] = ended.value
-        if progress is not None:
-            progress(tasks[ended.index], done, len(tasks), ended.seconds)
+                wanted[net, name, seed] = ({"training": plan, **shared}, task)
+    made = computed(store, list(wanted.values()), jobs=jobs, progress=progress)
+    found = dict(zip(wanted, made, strict=True))
     configuration = {
         "data": images.name,
         "data_sha256": images.digest,
