@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from narrowgauge import registry
 from narrowgauge.arguments import once
 from narrowgauge.console import table
 from narrowgauge.golden.cores.flexblock_core import Params
@@ -60,12 +61,10 @@ class Request:
     @property
     def params(self) -> Params:
         """Of the core."""
-        names = [each.name for each in fields(Params)]
-        for name in self.core:
-            if name not in names:
-                raise UsageError(f"flexblock_core has no parameter {name!r}: {', '.join(names)}")
         made = CORE | self.core
-        return Params(**({"load": made["pes"], "results": made["pes"]} | made))
+        wide = {name: made["pes"] for name in ("load", "results") if name not in made}
+        params: Params = registry.find("flexblock_core").params("p4_n48", **made, **wide)
+        return params
 
     @property
     def table(self) -> list[Layer]:

@@ -38,6 +38,7 @@ def test_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         (["--mode", "fb12,fb12"], "mode 'fb12' is given twice"),
         (["--passes", "back"], "no pass 'back', but forward, dx, dw"),
         (["--set", "colour=3"], "flexblock_core has no parameter 'colour'"),
+        (["--set", "pes=many"], "parameter pes must be an integer, got 'many'"),
         (["--set", "nibbles=20"], "nibbles must be a multiple of 16, got 20"),
         (["--torch", "a:b"], "--torch and --input belong together"),
         (["--torch", "a:b", "--input", "1xx2"], "--input is sizes such as 64x3x224x224"),
