@@ -145,8 +145,7 @@ def verify(
     selected = points(names, overrides=overrides)
     given = _given(selected, level, seed, batch)
     require("verify")
-    if " " in str(Path(build_dir).resolve()):
-        raise UsageError(f"Verilator's makefiles take no folder with a space, got {build_dir!r}")
+    outputs.buildable(build_dir)
     report = None if junit is None else outputs.file(junit)
     target = outputs.folder(build_dir)
     from narrowgauge.verify import junit as xml
@@ -261,6 +260,7 @@ def flow(
     from narrowgauge.synth import library
 
     library.load(liberty)
+    outputs.buildable(cache)
     target, kept = outputs.folder(output), outputs.folder(cache)
     selected = selected if names else main.default()
     settings = main.Settings(output=target, cache=kept, liberty=liberty, seed=seed)

@@ -9,7 +9,18 @@ from typing import Any, Literal
 from narrowgauge import registry
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["LEVELS", "Level", "Names", "Overrides", "once", "one_of", "seeded", "select", "stimuli"]
+__all__ = [
+    "LEVELS",
+    "Level",
+    "Names",
+    "Overrides",
+    "need_real",
+    "once",
+    "one_of",
+    "seeded",
+    "select",
+    "stimuli",
+]
 
 Names = str | Sequence[str]
 """`unit` (all its points) or `unit/point`, one or several; none is every point."""
@@ -52,4 +63,12 @@ def stimuli(points: Iterable[registry.Point], level: str, seed: int) -> None:
     one_of("level", level, LEVELS)
     seeded(seed)
     for point in points if level == "real" else ():
-        point.entry.golden.vectors(point.params, level, seed)
+        need_real(point, seed)
+
+
+def need_real(point: registry.Point, seed: int) -> None:
+    """Refuse a point that no captured tensors are there for, by its name."""
+    try:
+        point.entry.golden.vectors(point.params, "real", seed)
+    except UsageError as error:
+        raise UsageError(f"no captured tensors for {point.full_name}: {error}") from None

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
             epilog=f"example:\n  {command.example}\n\n{EXITS}",
             parents=[loudness],
         )
-        sub.set_defaults(run=command.run)
+        sub.set_defaults(run=command.run, error=sub.error)
         command.options(sub)
     return top
 
@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    options = parser().parse_args(arguments)
+    options, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        # Told by the command's parser, so that the line points to the command's help.
+        options.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         code: int = options.run(options)
         sys.stdout.flush()

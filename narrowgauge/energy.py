@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from narrowgauge import design, tasks, workers
 from narrowgauge import output as outputs
-from narrowgauge.arguments import Names, once, one_of, seeded, select
+from narrowgauge.arguments import Names, need_real, once, one_of, seeded, select
 from narrowgauge.cache import Cache, fingerprint
 from narrowgauge.doctor import require
 from narrowgauge.gates import GOALS, netlists
@@ -262,7 +262,7 @@ def energy(
         raise UsageError(f"operations must be at least 1, got {operations}")
     if set(vectors) == {"real"}:
         for point in selected:
-            point.entry.golden.vectors(point.params, "real", seed)
+            need_real(point, seed)
     require("synth")
     power(library.load(liberty))
     if glitch:

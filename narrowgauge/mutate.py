@@ -179,8 +179,7 @@ def mutate(
     require("verify")
     if version("pyosys") is None:
         raise MissingToolError("pyosys is not installed: pip install 'narrowgauge[prove]'")
-    if " " in str(Path(build_dir).resolve()):
-        raise UsageError(f"Verilator's makefiles take no folder with a space, got {build_dir!r}")
+    outputs.buildable(build_dir)
     target = None if output is None else outputs.folder(output)
     settings = {
         "level": level,

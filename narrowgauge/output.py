@@ -10,7 +10,7 @@ from pathlib import Path
 
 from narrowgauge.golden.errors import UsageError
 
-__all__ = ["file", "folder", "locked", "record", "write"]
+__all__ = ["buildable", "file", "folder", "locked", "record", "write"]
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -25,13 +25,20 @@ def folder(path: str | os.PathLike[str]) -> Path:
     return made
 
 
+def buildable(path: str | os.PathLike[str]) -> None:
+    """Refuse a folder that a simulator cannot be built in."""
+    whole = str(Path(path).resolve())
+    if " " in whole:
+        shown = str(path) if " " in str(path) else whole
+        raise UsageError(f"Verilator's makefiles take no folder with a space, got {shown!r}")
+
+
 def file(path: str | os.PathLike[str]) -> Path:
-    """The path of a file to come, its folder made if missing; a folder is a `UsageError`."""
+    """A file that is to be written: its folder is made, one that cannot be is a `UsageError`."""
     made = Path(path)
-    folder(made.parent)
     if made.is_dir():
         raise UsageError(f"cannot write to file {str(path)!r}: it is a folder")
-    return made
+    return folder(made.parent) / made.name
 
 
 def write(into: str | os.PathLike[str], files: Mapping[str, str | bytes]) -> list[Path]:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 import pytest
 from conftest import Run
 
+from narrowgauge import cli
+from narrowgauge.page import build
+
 VERBS = ("generate", "verify", "synth", "flow", "vectors")
 
 
@@ -68,11 +71,13 @@ def test_impossible_parameters(
         (["energy", "lzc", "--vectors", "real,real"], "kind of vectors 'real' is given twice"),
         (["verify", "--jobs", "0"], "argument --jobs: must be at least 1, got '0'"),
         (["verify", "--simulator", "vcs"], "argument --simulator: invalid choice: 'vcs'"),
-        (["verify", "lzc", "--level", "real"], "level must be smoke or full, got 'real'"),
+        (["verify", "lzc/w8", "--level", "real"], "no captured tensors for lzc/w8: level must be"),
+        (["verify", "--nonesuch"], "arguments: --nonesuch (see narrowgauge verify --help)"),
         (["generate", "lzc", "--set", "width"], "expected NAME=VALUE, got 'width'"),
         (["synth", "lzc", "--liberty", "none.lib"], "none.lib"),
         (["flow", "lzc", "--liberty", "none.lib"], "none.lib"),
         (["verify", "lzc", "-o", "a b"], "take no folder with a space, got 'a b'"),
+        (["flow", "lzc", "--cache", "a b"], "take no folder with a space, got 'a b'"),
         (["vectors", "lzc", "--input", "none.npz"], "no file 'none.npz'"),
         (["teleport"], "invalid choice: 'teleport'"),
         ([], "COMMAND"),
@@ -112,7 +117,7 @@ def test_input_that_is_no_npz(narrowgauge: Run, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         done = narrowgauge("vectors", "lzc/w8", "--input", name, "-o", "out")
         assert done.returncode == 2
-        assert done.stderr.startswith(f"narrowgauge: error: cannot read '{name}' as .npz")
+        assert done.stderr.startswith(f"narrowgauge: error: cannot read '{name}' as .npz: it is ")
         assert done.stderr.count("\n") == 1
     np.save(tmp_path / "one.npy", np.ones(3))
     done = narrowgauge("vectors", "lzc/w8", "--input", "one.npy", "-o", "out")
@@ -142,6 +147,76 @@ def test_other_unwritable_places(option: tuple[str, str], narrowgauge: Run, tmp_
     assert done.returncode == 2
     assert done.stderr.startswith("narrowgauge: error: cannot write to folder 'taken/x")
     assert done.stderr.count("\n") == 1
+
+
+RECORDS = {
+    "verify": ["lzc/w8", "--junit"],
+    "synth": ["lzc/w8", "--record"],
+    "train": ["--record"],
+    "attack": ["--record"],
+    "map": ["--record"],
+    "layer": ["--record"],
+    "perplexity": ["--record"],
+    "sensitivity": ["--record"],
+}
+
+
+@pytest.mark.parametrize("verb", RECORDS)
+def test_a_folder_where_a_file_goes(
+    verb: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told before any work, and before a package is missed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    assert cli.main([verb, *RECORDS[verb], "taken"]) == 2
+    told = "narrowgauge: error: cannot write to file 'taken': it is a folder\n"
+    assert capsys.readouterr() == ("", told)
+    assert [path.name for path in tmp_path.rglob("*")] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["synth", "nonesuch"],
+        ["train", "--net", "nonesuch"],
+        ["attack", "--format", "nonesuch"],
+        ["map", "--mode", "nonesuch"],
+        ["perplexity", "--scheme", "nonesuch"],
+        ["sensitivity", "--scheme", "nonesuch"],
+    ],
+    ids=lambda wrong: wrong[0],
+)
+def test_no_folder_is_made_for_a_wrong_request(
+    wrong: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*wrong, "--record", "new/record.json"]) == 2
+    assert "nonesuch" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["train", "attack"])
+def test_plots_are_refused_before_the_work(
+    verb: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("kept")
+    assert cli.main([verb, "--plots", "taken"]) == 2
+    assert "cannot write to folder 'taken': " in capsys.readouterr().err
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    assert cli.main([verb, "--plots", "new"]) == 3
+    told = "narrowgauge: error: the plot needs altair: pip install 'narrowgauge[report]'\n"
+    assert capsys.readouterr().err == told
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

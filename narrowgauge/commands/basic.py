@@ -139,8 +139,12 @@ def _read(path: str | None) -> Mapping[str, npt.NDArray[Any]] | None:
         raise UsageError(f"no file {path!r}") from None
     except UsageError:
         raise
-    except DAMAGE as error:
-        raise UsageError(f"cannot read {path!r} as .npz: {error}") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"cannot read {path!r} as .npz: {reason}") from None
+    except DAMAGE:
+        # What NumPy says here is of pickles, which nothing reads.
+        raise UsageError(f"cannot read {path!r} as .npz: it is damaged, or another kind") from None
 
 
 def vectors(options: argparse.Namespace) -> int:
