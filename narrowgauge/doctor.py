@@ -132,6 +132,12 @@ _CHECKS: tuple[tuple[str, Need, Callable[[], str | None], str], ...] = (
         "for proofs of more than 32 input bits: pip install 'narrowgauge[prove]'",
     ),
     (
+        "cvc5",
+        "optional",
+        lambda: _module("cvc5", "cvc5"),
+        "for proofs of more than 32 input bits: pip install 'narrowgauge[prove]'",
+    ),
+    (
         "z3",
         "optional",
         lambda: _module("z3-solver", "z3"),
@@ -165,7 +171,13 @@ _CHECKS: tuple[tuple[str, Need, Callable[[], str | None], str], ...] = (
         "torch",
         "optional",
         lambda: _module("torch", "torch"),
-        "for train: pip install 'narrowgauge[train]'",
+        "for train, attack and map --torch: pip install 'narrowgauge[train]'",
+    ),
+    (
+        "gguf",
+        "optional",
+        lambda: _module("gguf", "gguf"),
+        "for perplexity, sensitivity and layer: pip install 'narrowgauge[evaluate]'",
     ),
     (
         "opensta",

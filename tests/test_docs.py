@@ -1,13 +1,22 @@
 """What the documentation says is so: commands parse, targets and linked files exist."""
 
+import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from narrowgauge import api
 from narrowgauge.cli import parser
+from narrowgauge.commands import COMMANDS as WORDS
+from narrowgauge.golden.cores import packets
+from narrowgauge.golden.cores.flexblock_machine import Machine
+from narrowgauge.golden.payload import Batch
+from narrowgauge.verify import driver
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -53,6 +62,64 @@ def test_commands_are_accepted(page: Path, command: str) -> None:
     options = parser().parse_args(words)
     overrides = getattr(options, "overrides", None)
     assert api.points(getattr(options, "names", ()), overrides=overrides)
+
+
+def test_every_command_has_its_line() -> None:
+    page = TEXTS[ROOT / "docs" / "command-line.md"]
+    for command in WORDS:
+        assert re.search(rf"^\| `{command.name}` \|", page, re.M), command.name
+
+
+PYTHON = [
+    (page, block)
+    for page, text in TEXTS.items()
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=name)
+def test_what_pages_import_is_there(page: Path, block: str) -> None:
+    for node in ast.walk(ast.parse(block)):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if ".training" in node.module:
+            pytest.importorskip("torch")
+        module = importlib.import_module(node.module)
+        for each in node.names:
+            if not hasattr(module, each.name):
+                importlib.import_module(f"{node.module}.{each.name}")
+
+
+def program(page: str) -> str:
+    """The page's only Python program."""
+    (block,) = [block for where, block in PYTHON if where == ROOT / "docs" / page]
+    return block
+
+
+def test_the_program_of_a_lightnorm_runs() -> None:
+    made: dict[str, Any] = {}
+    exec(program("cores/lightnorm.md"), made)
+    assert len(made["answers"]) == len(made["parts"])
+    assert {status for _, status in made["answers"]} == {packets.Status.OK}
+
+
+def test_the_program_of_a_system_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the golden core in place of the simulation, which other tests build."""
+
+    class Golden:
+        def __init__(self, name: str, verilog: str, *_: object, **__: object) -> None:
+            assert f"module {name}(" in verilog
+
+        def play(self, beats: Batch) -> SimpleNamespace:
+            (point,) = api.points("flexblock_core/p2_n16")
+            return SimpleNamespace(beats=Machine(point.params).run(beats))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(driver, "Driver", Golden)
+    made: dict[str, Any] = {}
+    exec(program("systems.md"), made)
+    assert made["status"] == packets.Status.OK
+    assert abs(made["y"] - made["x"] @ made["w"][:2].T).max() < 0.2
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
