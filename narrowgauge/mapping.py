@@ -1,6 +1,8 @@
 """Nets on `flexblock_core`: cycles, utilisation and traffic of each layer, pass and mode."""
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,7 +11,7 @@ from narrowgauge import registry
 from narrowgauge.arguments import once
 from narrowgauge.console import table
 from narrowgauge.golden.cores.flexblock_core import Params
-from narrowgauge.golden.errors import UsageError
+from narrowgauge.golden.errors import NarrowgaugeError, UsageError
 from narrowgauge.golden.mapping import nets
 from narrowgauge.golden.mapping.choose import MODES, Mapper
 from narrowgauge.golden.mapping.layers import PASSES, Layer
@@ -192,10 +194,30 @@ def traced(model: str, sizes: Sequence[int]) -> list[Layer]:
 
     Parameters
     ----------
-    model : `MODULE:NAME`, a model, or what makes one when it is called
+    model : `MODULE:NAME`, a model, or what makes one when it is called; modules of the folder that
+        the call is made in are found
     sizes : of its input
+
+    Raises
+    ------
+    UsageError : no such model, one that fails on such an input, a convolution of one axis
+    MissingToolError : torch is not installed
     """
     need_torch()
     from narrowgauge.golden.training.shapes import trace_named
 
-    return trace_named(model, sizes)
+    # An installed program has its own folder there, in place of the user's.
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        return trace_named(model, sizes)
+    except NarrowgaugeError:
+        raise
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        shape = "x".join(map(str, sizes))
+        raise UsageError(
+            f"{model} fails on an input of {shape}: {type(error).__name__}: {said}"
+        ) from error
+    finally:
+        sys.path.remove(here)

@@ -61,8 +61,11 @@ def test_traced_model(
     pytest.importorskip("torch")
     (tmp_path / "small_model.py").write_text(
         "from torch import nn\ndef make():\n    return nn.Conv2d(8, 16, 3, padding=1)\n"
+        "number = 3\ndef fails():\n    raise ValueError('one\\ntwo')\n"
     )
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    # An installed program does not have the user's folder on its path.
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.chdir(tmp_path)
     words = ["map", "-q", "--json", "--input", "4x8x6x6", "--torch"]
     assert cli.main([*words, "small_model:make"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -70,6 +73,18 @@ def test_traced_model(
     assert {row["macs"] for row in report["rows"]} == {4 * 16 * 36 * 8 * 9}
     assert cli.main([*words, "small_model:none"]) == 2
     assert "no model 'small_model:none'" in capsys.readouterr().err
+    for name, said in (
+        ("number", "TypeError: 'int' object is not callable"),
+        ("fails", "ValueError: one"),
+    ):
+        assert cli.main([*words, f"small_model:{name}"]) == 2
+        told = f"narrowgauge: error: small_model:{name} fails on an input of 4x8x6x6: {said}\n"
+        assert capsys.readouterr().err == told
+    assert cli.main(["map", "-q", "--input", "4x3x6x6", "--torch", "small_model:make"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("narrowgauge: error: small_model:make fails on an input of 4x3x6x6: ")
+    assert told.count("\n") == 1
+    assert str(tmp_path) not in sys.path
 
 
 def test_shared_alone() -> None:

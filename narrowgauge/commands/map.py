@@ -40,7 +40,8 @@ def _map_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=count, default=64, metavar="N", help="images, or sequences")
     sub.add_argument(
         "--torch", metavar="MODULE:NAME",
-        help="trace a torch model, or what makes one, in place of a net (needs the extra train)",
+        help="trace a torch model, or what makes one, in place of a net; modules here are "
+        "found (needs the extra train)",
     )  # fmt: skip
     sub.add_argument("--input", metavar="NxCxHxW", help="the size of the torch model's input")
     sub.add_argument(
