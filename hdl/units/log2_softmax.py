@@ -153,10 +153,12 @@ class Log2Softmax(StreamUnit):
             sum_distance.eq(apart[:-1] & (~below).replicate(p.whole)),
         ]
         nothing = Const(0, 1)
-        term = align(m, one, p.guard + 1, term_distance, high=nothing, low=nothing, name="term")
+        # With no guard bit of its own a term that starts lower loses its last bit at the end.
+        width = max(p.guard + 1, len(one))
+        term = align(m, one, width, term_distance, high=nothing, low=nothing, name="term")
         kept = align(m, total, p.sum_bits, sum_distance, high=nothing, low=nothing, name="kept")
         summed = Signal(p.sum_bits)
-        m.d.comb += summed.eq(kept + term)
+        m.d.comb += summed.eq(kept + term[width - p.guard - 1 :])
         return grown, summed
 
     def _level(self, m: Module, total: Value, largest: Value) -> Value:
