@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn, TypeVar
 
-from narrowgauge import output, workers
+from narrowgauge import output, store, workers
 from narrowgauge.arguments import LEVELS
 from narrowgauge.page.build import need_extra
 
@@ -206,6 +206,10 @@ def shared(sub: argparse.ArgumentParser, *wanted: str) -> None:
         )
     if "cache" in wanted:
         sub.add_argument("--cache", default="build/cache", metavar="DIR", help="results by content")
+    if "store" in wanted:
+        sub.add_argument(
+            "--store", default=store.DEFAULT, metavar="FILE", help="SQLite file of the results"
+        )
     if "json" in wanted:
         sub.add_argument("--json", action="store_true", help="results as JSON on standard output")
 

@@ -9,16 +9,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from narrowgauge import measures, output, workers
 from narrowgauge.doctor import Need, require
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.jobs import ChangedError, Job
 from narrowgauge.plan import Refusal, plan
-
-if TYPE_CHECKING:
-    from narrowgauge.store import Result, Store
+from narrowgauge.store import DEFAULT, Result, Store
 
 __all__ = ["Progress", "Sweep", "sweep"]
 
@@ -46,7 +44,7 @@ class Sweep:
     refused : combinations that the unit does not have, and points without a measure
     """
 
-    results: "tuple[Result, ...]"
+    results: tuple[Result, ...]
     reused: int
     failed: tuple[Refusal, ...]
     refused: tuple[Refusal, ...]
@@ -64,7 +62,7 @@ def sweep(
     overrides: Mapping[str, Any] | None = None,
     measure: Sequence[str] = ("area",),
     liberty: str = "nangate45",
-    store: str | os.PathLike[str] = "build/results.sqlite",
+    store: str | os.PathLike[str] = DEFAULT,
     cache: str | os.PathLike[str] = "build/cache",
     scheduler: str | None = None,
     timeout: float = 10.0,
@@ -96,8 +94,6 @@ def sweep(
     ChangedError : sources or tools changed in the middle, or are others on a worker
     MissingToolError : an extra is not installed
     """
-    from narrowgauge.store import Store
-
     listed = (names,) if isinstance(names, str) else tuple(names)
     planned = plan(
         listed, grid=grid or {}, overrides=overrides or {}, measure=measure, liberty=liberty
@@ -140,10 +136,10 @@ class _Run:
     """The jobs of a sweep that are computed now, and what became of them."""
 
     jobs: Sequence[Job]
-    store: "Store"
+    store: Store
     cache: Path
     progress: Callable[[Progress], None]
-    found: "dict[str, Result]" = field(default_factory=dict)
+    found: dict[str, Result] = field(default_factory=dict)
     failed: list[Refusal] = field(default_factory=list)
 
     @property
@@ -187,8 +183,6 @@ class _Run:
                 )
 
     def _keep(self, job: Job, ended: workers.Ended) -> None:
-        from narrowgauge.store import Result
-
         result = Result(
             digest=job.digest,
             measure=job.measure,

@@ -28,9 +28,7 @@ def report(options: argparse.Namespace) -> int:
 
 def _report_options(sub: argparse.ArgumentParser) -> None:
     shared(sub, "names", "cache", "json")
-    sub.add_argument(
-        "--store", default="build/results.sqlite", metavar="FILE", help="SQLite file of the results"
-    )
+    shared(sub, "store")
     sub.add_argument(
         "--library", metavar="NAME",
         help="cell library whose figures are shown, where the store has several (default: the "

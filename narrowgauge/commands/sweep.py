@@ -122,9 +122,7 @@ def _sweep_options(sub: argparse.ArgumentParser) -> None:
         "--measure", type=words, default="area", metavar="M1,M2,...",
         help=f"what to measure: {', '.join(measures.MEASURES)}",
     )  # fmt: skip
-    sub.add_argument(
-        "--store", default="build/results.sqlite", metavar="FILE", help="SQLite file of the results"
-    )
+    shared(sub, "store")
     sub.add_argument(
         "--scheduler", metavar="ADDRESS", help="work on the cluster of this dask scheduler"
     )

@@ -13,6 +13,7 @@ from narrowgauge import __version__, tasks
 from narrowgauge import output as outputs
 from narrowgauge.golden.errors import MissingToolError, UsageError
 from narrowgauge.page.subjects import Row, Subject, collect
+from narrowgauge.store import DEFAULT, Store
 
 if TYPE_CHECKING:
     from narrowgauge.page.figure import Figure
@@ -26,7 +27,7 @@ _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 def report(
     names: str | Sequence[str] = (),
     *,
-    store: str | Path = "build/results.sqlite",
+    store: str | Path = DEFAULT,
     output: str | Path = "build/report",
     cache: str | Path = "build/cache",
     library: str | None = None,
@@ -47,8 +48,6 @@ def report(
     UsageError : no store, no results, no such name or library, a folder that cannot be written to
     MissingToolError : the extra `report` is not installed
     """
-    from narrowgauge.store import Store
-
     need_extra("the page")
     rows = Store(store).rows()
     if not rows:
