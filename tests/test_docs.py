@@ -154,7 +154,9 @@ def test_every_unit_is_found_from_the_index() -> None:
     for page in sorted((ROOT / "docs").glob("*/*.md")):
         assert page.parent.name in ("cores", "units", "arith", "reference"), page
     for entry in {point.entry.name: point.entry for point in api.points()}.values():
-        assert (ROOT / "docs" / entry.layer / f"{entry.name}.md").is_file()
+        page = f"{entry.layer}/{entry.name}.md"
+        assert (ROOT / "docs" / page).is_file()
+        assert f"[{entry.name}]({page})" in TEXTS[ROOT / "docs" / "index.md"], page
 
 
 def test_pages_name_no_machine() -> None:
