@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge import design, tasks, workers
+from narrowgauge import design, registry, tasks, workers
 from narrowgauge import output as outputs
 from narrowgauge.arguments import Level, Names, Overrides, one_of, seeded, select, stimuli
 from narrowgauge.doctor import Check, doctor, require
@@ -109,9 +109,11 @@ def generate(
 ) -> list[Path]:
     """Write Verilog, metadata, FuseSoC core, `aresetn` wrapper and bench of each point.
 
-    With `system`, of each core behind AXI4-Lite registers (docs/systems.md), `NAME_system`.
-    Returns the written files, five a point, `NAME.v` first.
+    With `system`, of each core behind AXI4-Lite registers (docs/systems.md), `NAME_system`; no name
+    is then every core. Returns the written files, five a point, `NAME.v` first.
     """
+    if system and not names:
+        names = tuple(entry.name for entry in registry.ENTRIES if entry.layer == "cores")
     selected = points(names, overrides=overrides)
     for point in selected if system else ():
         if point.entry.layer != "cores":

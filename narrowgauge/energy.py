@@ -260,6 +260,8 @@ def energy(
         raise UsageError(f"a period must be more than 0 ps, got {period_ps:g}")
     if operations is not None and operations < 1:
         raise UsageError(f"operations must be at least 1, got {operations}")
+    if period_ps is not None and not 0 < period_ps < math.inf:
+        raise UsageError(f"a period must be more than 0 ps, got {period_ps:g}")
     if set(vectors) == {"real"}:
         for point in selected:
             need_real(point, seed)

