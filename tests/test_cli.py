@@ -16,6 +16,7 @@ from conftest import Run, interruptible
 
 from narrowgauge import api
 from narrowgauge.cli import parser
+from narrowgauge.commands import COMMANDS as WORDS
 
 COMMANDS = ("list", "generate", "verify", "synth", "prove", "flow", "sweep", "vectors", "doctor")
 
@@ -38,6 +39,13 @@ def test_help_has_defaults_an_example_and_exit_codes(command: str, narrowgauge: 
     assert example.split()[0] == command
     options = parser().parse_args(shlex.split(example))
     assert api.points(getattr(options, "names", ()), overrides=getattr(options, "overrides", None))
+
+
+def test_every_example_is_accepted() -> None:
+    for command in WORDS:
+        program, *words = shlex.split(command.example)
+        assert (program, words[0]) == ("narrowgauge", command.name)
+        parser().parse_args(words)
 
 
 def test_version(narrowgauge: Run) -> None:
