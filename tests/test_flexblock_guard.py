@@ -60,14 +60,14 @@ def flipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on words of two banks change as they are written."""
     module = importlib.import_module("narrowgauge.hdl.cores.flexblock_core")
     text = inspect.getsource(module)
-    old = "write.data.eq(given),"
+    old = "given if p.guarded is None else Cat(given, checks(p.guarded, given))"
     assert text.count(old) == 1
     masks = {(each.word % 2, each.word // 2): 0 for each in (*ONE, *TWO)}
     for each in (*ONE, *TWO):
         masks[each.word % 2, each.word // 2] |= 1 << each.bit
     flips = f"sum(Mux(control.row == r, f, 0) for (b, r), f in {masks}.items() if b == i)"
     changed = types.ModuleType(module.__name__)
-    new = f"write.data.eq(given ^ ({flips} if side == 0 else 0)),"
+    new = f"({old}) ^ ({flips} if side == 0 else 0)"
     exec(compile(text.replace(old, new), "changed", "exec"), vars(changed))
     monkeypatch.setattr(design, "component", lambda point: changed.FlexblockCore(point.params))
 

@@ -39,6 +39,7 @@ __all__ = [
     "elements",
     "model",
     "pack",
+    "repeated",
     "vectors",
 ]
 
@@ -146,6 +147,15 @@ def pack(mode: int, a: Ints, b: Ints) -> tuple[Ints, Ints]:
         lead = x.shape[:-2] if mode == FB12 else x.shape[:-1]
         made.append(cells.reshape(*lead, SLOTS * (x.shape[-1] // depth)))
     return made[0], made[1]
+
+
+def repeated(slots: Ints, side: int) -> Ints:
+    """Slots of FB24 (..., SLOTS * cells) with those that repeat a nibble taken from the others.
+
+    Slots of a (side 0) with d0 = 1 are as with d0 = 0, those of b (side 1) with d1 = 1 as with 0.
+    """
+    source = np.arange(4) & (2, 1)[side]
+    return slots.reshape(*slots.shape[:-1], -1, 4, 2)[..., source, :].reshape(slots.shape)
 
 
 def model(params: Params, batch: Batch) -> Batch:

@@ -15,6 +15,9 @@ place, with `hold` it stays in the core. docs/cores/flexblock_core.md has the ta
 All bits are those of `bfp_pe`, and of `arith.fp_add` for sums. Addresses have the bits that they
 need and one more: beyond a memory they wrap, and the status says so.
 
+FB24 has each nibble in two slots; those of A with d0 = 1 and those of B with d1 = 1
+(`arith.fused_mul`) are not read by a RUN of FB24, and may hold anything.
+
 With a guard each word lies in its bank with check bits (`golden.guard`), its exponent fields being
 the `scale` of a word, and what is detected as wrong reads as zeros, which add nothing. `upsets` are
 bits that flip in the banks.

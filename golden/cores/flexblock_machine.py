@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from narrowgauge.golden.arith import fp_add
+from narrowgauge.golden.arith import fp_add, fused_mul
 from narrowgauge.golden.arith.fused_mul import FB12, FB24
 from narrowgauge.golden.cores.flexblock_packets import Opcode, Side, Status, fields_of
 from narrowgauge.golden.cores.packets import split
@@ -215,7 +215,8 @@ class Machine:
                 raise UsageError(f"RUN reads words of {side.name} that were never written")
             reads[side][words] = True
             flat, name = words.reshape(-1), side.name.lower()
-            given[name] = self._memory[side]["slots"][flat]
+            slots = self._memory[side]["slots"][flat]
+            given[name] = fused_mul.repeated(slots, side) if mode == FB24 else slots
             given[f"{name}_scale"] = self._memory[side]["scales"][flat]
         beats = p.pe.input.beats(
             p.pes * len(number),

@@ -3,12 +3,14 @@
     i -+-> control --> banks of A, B --> elements --> collector --> o
        +-> sequencer ----+
 
-With a guard, words lie in the banks with their check bits, and leave them decoded.
+A bank is two memories, of which FB24 reads the first alone (`flexblock_banks`). With a guard it is
+one, words lie in it with their check bits, and leave it decoded.
 
 Banks are read a cycle before the elements take what they hold. A word of B goes to all elements
 through one multiplexer, or each element's own to it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -17,7 +19,7 @@ from amaranth.lib.memory import Memory
 
 from narrowgauge.golden.cores.flexblock_core import Params
 from narrowgauge.hdl.arith.guard_code import Decoder, checks
-from narrowgauge.hdl.arith.multimode_mul import or_all
+from narrowgauge.hdl.cores.flexblock_banks import Halves, words_of_a, words_of_b
 from narrowgauge.hdl.cores.flexblock_collector import Collector
 from narrowgauge.hdl.cores.flexblock_commands import COLUMN, ORDER, RUN
 from narrowgauge.hdl.cores.flexblock_control import Control
@@ -96,7 +98,7 @@ class FlexblockCore(StreamUnit):
         about = Signal(
             data.StructLayout(
                 {
-                    **{"mode": 2, "shared": 1, "bank": p.bank_bits},
+                    **{"mode": 2, "way": 4, "chosen": p.pes},
                     **{"end": 1, "last": 1, "column": COLUMN},
                 }
             ),
@@ -109,11 +111,18 @@ class FlexblockCore(StreamUnit):
             columns.i.valid.eq(taken & about.last),
             columns.i.payload.eq(about.column),
         ]
+        ways = [
+            one & half
+            for one in (~control.shared, control.shared)
+            for half in (~control.mode[1], control.mode[1])
+        ]
         with m.If(fetch):
             m.d.sync += [
                 about.mode.eq(control.mode),
-                about.shared.eq(control.shared),
-                about.bank.eq(sequencer.b),
+                about.way.eq(Cat(ways)),
+                about.chosen.eq(
+                    Cat(control.shared & (sequencer.b[: p.bank_bits] == i) for i in range(p.pes))
+                ),
                 about.end.eq(sequencer.end),
                 about.last.eq(sequencer.last),
                 about.column.final.eq(sequencer.final),
@@ -122,7 +131,8 @@ class FlexblockCore(StreamUnit):
         m.d.sync += there.eq(fetch | (there & ~taken))
 
         a, b = self._banks(m, control, sequencer, word, fetch)
-        b = self._distributed(m, about, b)
+        a = words_of_a(m, p, about.mode[1], a)
+        b = words_of_b(m, p, about.way, about.chosen, b)
         elements = []
         for i in range(p.pes):
             m.submodules[f"element{i}"] = element = BfpPe(p.pe)
@@ -152,20 +162,17 @@ class FlexblockCore(StreamUnit):
 
     def _banks(
         self, m: Module, control: Control, sequencer: Sequencer, word: Value, fetch: Value
-    ) -> tuple[list[Value], list[Value]]:
+    ) -> tuple[Sequence[Value], Sequence[Value]]:
         """What was read of each element's bank of A and of B."""
         p = self._params
         width, skip = p.word.width, (p.load - 1).bit_length()
-        stored = width if p.guarded is None else p.guarded.guard.stored_bits
         found_wrong: dict[str, list[Value]] = {name: [] for name in self.events}
         row = Mux(control.shared, sequencer.b[p.bank_bits :], sequencer.b[: p.row_bits[1]])
         read_rows = (sequencer.a_row, row)
         found: tuple[list[Value], list[Value]] = ([], [])
         for side, depth in enumerate((p.a_depth, p.b_depth)):
+            halves = Halves(p, side)
             for i in range(p.pes):
-                memory: Any = Memory(shape=stored, depth=depth, init=[])
-                m.submodules[f"bank_{'ab'[side]}{i}"] = memory
-                write, read = memory.write_port(), memory.read_port()
                 mine: Value = control.write & (control.side == side)
                 if p.load < p.pes:
                     mine = mine & (control.banks == i >> skip)
@@ -176,35 +183,30 @@ class FlexblockCore(StreamUnit):
                 if side:
                     wanted = fetch & (~control.shared | (sequencer.b[: p.bank_bits] == i))
                 given: Value = word[place * width : (place + 1) * width]
-                shown: Value = read.data
+                stored = given if p.guarded is None else Cat(given, checks(p.guarded, given))
+                name = f"{'ab'[side]}{i}"
+                shown: Value = Signal(len(stored), name=f"read_{name}")
+                for number, (half, parts) in enumerate(halves.parts.items()):
+                    bits = sum(high - low for low, high in parts)
+                    memory: Any = Memory(shape=bits, depth=depth, init=[])
+                    m.submodules[f"bank_{name}{half}"] = memory
+                    write, read = memory.write_port(), memory.read_port()
+                    m.d.comb += [
+                        write.addr.eq(control.row),
+                        write.data.eq(Cat(stored[low:high] for low, high in parts)),
+                        write.en.eq(mine),
+                        read.addr.eq(read_rows[side]),
+                        read.en.eq(wanted & ~control.mode[1] if number else wanted),
+                        Cat(shown[low:high] for low, high in parts).eq(read.data),
+                    ]
                 if p.guarded is not None:
-                    given = Cat(given, checks(p.guarded, given))
-                    guarded = Decoder(m, p.guarded, read.data, {})
+                    guarded = Decoder(m, p.guarded, shown, {})
                     shown = guarded.word
                     fetched = Signal(name="fetched")
                     m.d.sync += fetched.eq(wanted)
                     found_wrong["CORRECTED"].append(guarded.corrected & fetched)
                     found_wrong["DETECTED"].append(guarded.detected & fetched)
-                m.d.comb += [
-                    write.addr.eq(control.row),
-                    write.data.eq(given),
-                    write.en.eq(mine),
-                    read.addr.eq(read_rows[side]),
-                    read.en.eq(wanted),
-                ]
                 found[side].append(shown)
         for name, event in self.events.items():
             m.d.comb += event.eq(sum(found_wrong[name], Const(0)))
         return found
-
-    def _distributed(self, m: Module, about: Any, own: list[Value]) -> list[Value]:
-        """Words of B for the elements: one for all, or each its own."""
-        chosen = [Signal(name=f"from_bank{i}") for i in range(len(own))]
-        m.d.comb += [x.eq(about.shared & (about.bank == i)) for i, x in enumerate(chosen)]
-        common = Signal(len(own[0]), name="common")
-        m.d.comb += common.eq(
-            or_all([x & gate.replicate(len(x)) for x, gate in zip(own, chosen, strict=True)])
-        )
-        given = [Signal(len(x), name=f"given{i}") for i, x in enumerate(own)]
-        m.d.comb += [y.eq(Mux(about.shared, common, x)) for x, y in zip(own, given, strict=True)]
-        return given

@@ -182,13 +182,16 @@ def _costs(data: Data) -> str:
     for label, key, bank, cycle, mac in (
         ("three modes", f"three_{CHOSEN}", "three", own, each),
         ("FB24 alone", f"fb24_{CHOSEN}", "fb24", [pj["fb24"]], [pj["fb24"] * 16 / size]),
-        (f"a lane of `{RIVAL}`", "bf16_lane", "", [pj["bf16_mac"]], [pj["bf16_mac"]]),
+        (f"a lane of `{RIVAL}`", "bf16_lane", "bf16", [pj["bf16_mac"]], [pj["bf16_mac"]]),
     ):
         told = [" / ".join(f"{x:.1f}" for x in cycle), " / ".join(f"{x:.2f}" for x in mac)]
-        reads = costs["banks"].get(bank) or [x * 4 / size for x in costs["banks"]["bf16"]]
-        told.append(" / ".join(f"{x:.1f}" for x in reads))
+        reads = costs["banks"][bank]
+        listed = [reads[mode] for mode in MODES] if bank == "three" else [reads]
+        share = 4 / size if bank == "bf16" else 1
+        told += [" / ".join(f"{x[side] * share:.1f}" for x in listed) for side in range(2)]
         rows.append([label, f"{area[key]:.0f}", f"{delay[key]:.0f}", *told])
-    return markdown(["element", "GE", "ps", "pJ a cycle", "pJ a MAC", "pJ a word of A / B"], rows)
+    words = ["pJ a word of A", "pJ a word of B"]
+    return markdown(["element", "GE", "ps", "pJ a cycle", "pJ a MAC", *words], rows)
 
 
 def _traffic(nets: Data) -> str:

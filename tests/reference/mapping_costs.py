@@ -1,6 +1,7 @@
 """Areas and energies of what docs/mapping.md compares, measured or from other tracked figures."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from narrowgauge import api, energy, tasks
 from narrowgauge.golden.arith.fused_mul import BITS, FB24
+from narrowgauge.golden.mapping.choose import MODES
+from narrowgauge.hdl.cores.flexblock_banks import Halves
 from narrowgauge.mapping import Request
 from narrowgauge.synth import library
 from narrowgauge.synth.energy_record import Work
@@ -79,22 +82,36 @@ def energies() -> dict[str, Any]:
 
 
 def banks() -> dict[str, Any]:
-    """`banks`: pJ of reading a word of A and one of B, by the model of docs/energy.md."""
+    """`banks`: pJ of reading a word of A and one of B, by the model of docs/energy.md.
+
+    On the core by mode, of the memories that its banks have; the other arrays' banks are made of
+    memories no wider than those, as few as can be.
+    """
     core = Request().params
-    size = int(CHOSEN)
-    widths = {
-        "three": core.word.width,
-        "fb24": size // 16 * (BITS[FB24] + 1) + 8,
-        "bf16": size // 4 * 16,
-    }
+    depths = (core.a_depth, core.b_depth)
     drawn = power(library.load("nangate45"))
-    found = {
-        name: [
-            round(MODEL.access(width * depth, width, drawn) / 1000, 2)
-            for depth in (core.a_depth, core.b_depth)
-        ]
-        for name, width in widths.items()
+
+    def read(depth: int, widths: Iterable[int]) -> float:
+        return round(sum(MODEL.access(w * depth, w, drawn) for w in widths) / 1000, 2)
+
+    own = [
+        [sum(high - low for low, high in parts) for parts in Halves(core, side).parts.values()]
+        for side in range(2)
+    ]
+    found: dict[str, Any] = {
+        "three": {
+            mode: [
+                read(depth, widths[:1] if number == FB24 else widths)
+                for depth, widths in zip(depths, own, strict=True)
+            ]
+            for number, mode in enumerate(MODES)
+        }
     }
+    size, most = int(CHOSEN), max(own[0])
+    for name, width in (("fb24", size // 16 * (BITS[FB24] + 1) + 8), ("bf16", size // 4 * 16)):
+        count = -(-width // most)
+        widths = [width // count + (number < width % count) for number in range(count)]
+        found[name] = [read(depth, widths) for depth in depths]
     return {"banks": found}
 
 

@@ -34,7 +34,7 @@ def _energy(data: Data, array: str, net: str, mode: str, banks: bool) -> float:
     nets = data["shared" if array == "shared" else "nibbles"]
     nets = nets if array == "shared" else nets[CHOSEN]
     pj, spent = data["costs"]["energy"], 0.0
-    reads = data["costs"]["banks"][array if array in ("fb24", "bf16") else "three"]
+    banked = data["costs"]["banks"]
     for direction, kinds in nets[net][mode].items():
         for kind, (_, cycles, macs, *_rest) in kinds.items():
             elements = _elements(mode, direction, kind)
@@ -43,6 +43,7 @@ def _energy(data: Data, array: str, net: str, mode: str, banks: bool) -> float:
             else:
                 each = pj["fb24" if array == "fb24" else f"three_{elements}"]
                 spent += cycles * CORE["pes"] * each
+            reads = banked[array] if array in ("fb24", "bf16") else banked["three"][elements]
             if banks:
                 # Depthwise layers read a B of each element, the others one for all.
                 private = kind == "depthwise" and array != "shared"
