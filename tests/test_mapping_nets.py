@@ -74,6 +74,18 @@ def test_traced_convolutions() -> None:
         trace(nn.ConvTranspose2d(2, 3, 3), torch.zeros(1, 2, 4, 4))
 
 
+def test_products_that_are_not_followed_are_an_error() -> None:
+    torch = pytest.importorskip("torch")
+    from torch import nn
+
+    from narrowgauge.golden.training.shapes import trace
+
+    with pytest.raises(UsageError, match=r"^model: the products of aten\.mkldnn_rnn_layer"):
+        trace(nn.LSTM(4, 5), torch.zeros(3, 2, 4))
+    with pytest.raises(UsageError, match=r"^model: the products of aten\._trilinear"):
+        trace(nn.Bilinear(3, 3, 4), torch.zeros(2, 3), torch.zeros(2, 3))
+
+
 def test_traced_attention() -> None:
     torch = pytest.importorskip("torch")
     from torch import nn

@@ -2,7 +2,7 @@
 
 What counts is what reaches ATen: convolutions of two axes, products of a matrix of vectors and one
 of weights (fully connected layers), batched products and attention. Names are those of the modules
-in which they happen.
+in which they happen. Other operations that multiply two tensors are a `UsageError`, not left out.
 """
 
 import importlib
@@ -19,6 +19,11 @@ from narrowgauge.golden.mapping.layers import Convolution, Layer, Product, linea
 __all__ = ["trace", "trace_named"]
 
 _ATEN = torch.ops.aten
+_UNFOLLOWED = (
+    *("lstm", "gru", "rnn_tanh", "rnn_relu", "mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn"),
+    *("mv", "addmv", "dot", "vdot", "addbmm", "_int_mm", "_scaled_mm", "_trilinear"),
+)
+"""Operations that multiply and have no layer here: left out, they would be missed in every sum."""
 
 
 class _Recorder(TorchDispatchMode):
@@ -51,6 +56,8 @@ class _Recorder(TorchDispatchMode):
             count, (rows, inner) = query.shape[:-2].numel(), query.shape[-2:]
             self._product(count, rows, inner, key.shape[-2])
             self._product(count, rows, key.shape[-2], value.shape[-1])
+        elif str(packet).rpartition(".")[2] in _UNFOLLOWED:
+            raise UsageError(f"{self._name()}: the products of {packet} are not followed")
         return made
 
     def _product(self, instances: int, rows: int, inner: int, columns: int) -> None:
@@ -92,6 +99,10 @@ def trace(model: nn.Module, *inputs: torch.Tensor) -> list[Layer]:
 
     A convolution that comes first counts as one whose input needs no gradient. Nothing is kept of
     the pass; batch normalisation in training does move its averages.
+
+    Raises
+    ------
+    UsageError : a convolution that is transposed or not of two axes, an operation of `_UNFOLLOWED`
     """
     inside: list[str] = []
     handles = []
