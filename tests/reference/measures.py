@@ -55,7 +55,7 @@ MUTATED = (
     *("log2_softmax/c3_t64", "shift_attend/c4_d8", "bf16_softmax/t64"),
     *("range_bn_statistics/g2_l2", "range_bn_normalize/g2_l2", "range_bn_array/g2_l2"),
     *("word_pack/e3m2_k2_w16", "word_unpack/e3m2_k2_w16"),
-    *("fused_mul/c1", "bfp_convert/fp32_rne_l2", "precision_control/e4"),
+    *("fused_mul/c1", "bfp_pe/n16_small", "bfp_convert/fp32_rne_l2", "precision_control/e4"),
     *("word_guard/e5m2_k1", "guarded_memory/e5m2_k1"),
 )
 """Points whose mutants are run; the others of these units differ in widths and lanes."""
