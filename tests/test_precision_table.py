@@ -129,7 +129,8 @@ def test_modes_followed_the_shares() -> None:
 
 @pytest.mark.parametrize("net", NETS)
 def test_precision_costs_little_where_dw_has_more_bits(net: str) -> None:
-    usual = [r for r in REPORTS if r["configuration"]["rounding"] == "rtz"]
+    wanted = {"rounding": "rtz", **precision.THRESHOLDS}
+    usual = [r for r in REPORTS if wanted.items() <= {**wanted, **r["configuration"]}.items()]
     runs = precision.merged(usual)[net]
     for name in ("bn+fb24", "bn+fb16", "bn+dynamic"):
         assert precision.gap(runs[name], runs["bn"])[0] > -1

@@ -19,7 +19,19 @@ from narrowgauge.train import NETS, NORMS, PRECISIONS
 from tests.reference.pages import put
 from tests.reference.training import PAGE
 
-__all__ = ["BEGIN", "DATA", "END", "PAGE", "command", "gap", "load", "main", "merged", "render"]
+__all__ = [
+    "BEGIN",
+    "DATA",
+    "END",
+    "PAGE",
+    "THRESHOLDS",
+    "command",
+    "gap",
+    "load",
+    "main",
+    "merged",
+    "render",
+]
 
 DATA = Path(__file__).with_name("precision.json")
 BEGIN, END = "<!-- precision:begin -->", "<!-- precision:end -->"
