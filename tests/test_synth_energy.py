@@ -280,9 +280,9 @@ def test_api_takes_a_point_and_keeps_its_result(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a period of 10 ps cannot be met: lzc/w8 needs \d+"):
         measured.energy("lzc/w8", period_ps=10.0, **arguments)
     for wrong, message in (
-        ({"goal": "best"}, "goal must be of area, speed, got 'best'"),
-        ({"vectors": ("dream",)}, "vectors must be of random, real, got 'dream'"),
-        ({"vectors": ()}, "vectors must be of random, real, got ''"),
+        ({"goal": "best"}, "goal must be one of area, speed, got 'best'"),
+        ({"vectors": ("dream",)}, "vectors must be one of random, real, got 'dream'"),
+        ({"vectors": ()}, "vectors must be one of random, real, got ''"),
         ({"operations": 0}, "operations must be at least 1, got 0"),
         ({"liberty": "generic"}, "library generic has no internal_power"),
     ):

@@ -94,8 +94,8 @@ class GuardedMemory(StreamUnit):
 
         # FLIP is a write of its data on what is stored, a write one on nothing.
         put: Value = data ^ (read.data & flipping.replicate(guard.stored_bits))
-        if not p.encoded:
-            size = guard.word_bits
+        size = guard.word_bits
+        if not p.encoded and guard.stored_bits > size:
             put = Cat(put[:size], Mux(flipping, put[size:], checks(p.word, data[:size])))
         where: Value = command.address
         if guard.rule.code == "secded":
