@@ -24,6 +24,7 @@ _DISTINCT = (4, 2)
 """Of a side the bit of a slot's number that tells nibbles of FB24 apart, that of d1 and of d0."""
 
 _D = 6
+"""The bits of a slot's number that are d."""
 
 
 def _source(side: int, slot: int) -> int:

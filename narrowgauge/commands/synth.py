@@ -21,7 +21,9 @@ def synth(options: argparse.Namespace) -> int:
     """Area, depth and delay; beside a baseline, or to make one."""
     if options.compare is not None:
         return _compared(options)
-    api.points(options.names, overrides=options.overrides)
+    if options.record is not None:
+        # A request that is refused makes no folder.
+        api.points(options.names, overrides=options.overrides)
     places(options)
     console = Console(options.verbosity)
     records = api.synthesize(

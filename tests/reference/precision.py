@@ -27,6 +27,7 @@ __all__ = [
     "THRESHOLDS",
     "command",
     "gap",
+    "grouped",
     "load",
     "main",
     "merged",
@@ -199,13 +200,15 @@ def _tables(reports: Sequence[dict[str, Any]], *, whole: bool) -> str:
     # Thresholds are those of the report that has them.
     most = max(reports, key=lambda report: len(report["configuration"]))
     parts = [_accuracies(runs), _said(most, steps), commands]
-    shares = _shares(runs) if whole else ""
-    if shares:
-        parts += [
-            "Elements that alignment sets to zero, in percent, mean of the intervals:",
-            shares,
-        ]
-    return "\n\n".join(part for part in (*parts, _steps(runs) if whole else "") if part)
+    if whole:
+        shares = _shares(runs)
+        if shares:
+            parts += [
+                "Elements that alignment sets to zero, in percent, mean of the intervals:",
+                shares,
+            ]
+        parts.append(_steps(runs))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _alike(report: dict[str, Any]) -> str:
@@ -218,15 +221,19 @@ def _alike(report: dict[str, Any]) -> str:
     return json.dumps(known, sort_keys=True)
 
 
-def render(reports: Sequence[dict[str, Any]], page: str) -> str:
-    """The page with its tables."""
+def grouped(reports: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Reports that share a table together, in the order of the first of each."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for report in reports:
         groups.setdefault(_alike(report), []).append(report)
-    tables = "\n\n".join(
-        _tables(group, whole=not index) for index, group in enumerate(groups.values())
-    )
-    return put(page, BEGIN, END, tables)
+    return list(groups.values())
+
+
+def render(reports: Sequence[dict[str, Any]], page: str) -> str:
+    """The page with its tables."""
+    first, *others = grouped(reports)
+    tables = [_tables(first, whole=True), *(_tables(each, whole=False) for each in others)]
+    return put(page, BEGIN, END, "\n\n".join(tables))
 
 
 def main(paths: Sequence[str]) -> None:
